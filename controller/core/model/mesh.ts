@@ -1,0 +1,100 @@
+/**
+ * The mesh as values: no Kubernetes, no Envoy words. `core/translate` makes it, `core/xds`, `core/bundle` and
+ * `core/status` read it. Immutable; equal manifests make an equal model, whatever their order.
+ */
+import type { Problem } from '../../../common/errors.ts'
+import type { PolicyMode, PolicySet } from '../../../common/policy-set.ts'
+
+export type Protocol = 'HTTP' | 'HTTP2' | 'GRPC' | 'TCP'
+export type MtlsMode = 'STRICT' | 'PERMISSIVE'
+export type TlsVersion = 'TLSv1_2' | 'TLSv1_3'
+
+export interface MeshSettings {
+  readonly trustDomain: string
+  readonly trustDomainAliases: readonly string[]
+  readonly defaultAction: 'ALLOW' | 'DENY'
+  readonly defaultMode: PolicyMode
+  readonly mtlsMode: MtlsMode
+  readonly tlsMinVersion: TlsVersion
+  /** Name of the CertificateAuthority that signs. */
+  readonly certificateAuthority: string
+  readonly svidLifetimeSeconds: number
+}
+
+export interface CertificateAuthoritySettings {
+  readonly name: string
+  readonly keyAlgorithm: 'ECDSA-P256'
+  readonly rootLifetimeSeconds: number
+  readonly maxSvidLifetimeSeconds: number
+}
+
+/** One port that the workload serves. Envoy listens on `address:port` and forwards to `appAddress:appPort`. */
+export interface InboundPort {
+  readonly name: string
+  readonly address: string
+  readonly port: number
+  readonly appAddress: string
+  readonly appPort: number
+  readonly protocol: Protocol
+  readonly mtls: MtlsMode
+}
+
+/** One endpoint of a destination: another workload's inbound port. */
+export interface Endpoint {
+  readonly address: string
+  readonly port: number
+}
+
+/** One local port by which the app reaches a service; Envoy listens on `address:port`. */
+export interface OutboundPort {
+  readonly name: string
+  readonly address: string
+  readonly port: number
+  readonly destination: {
+    readonly namespace: string
+    readonly service: string
+    readonly port: string
+  }
+  readonly protocol: Protocol
+  readonly endpoints: readonly Endpoint[]
+  /** SPIFFE ids that the server may have (secure naming); sorted. Empty: no server is trusted. */
+  readonly serverIds: readonly string[]
+}
+
+export interface Workload {
+  readonly namespace: string
+  readonly name: string
+  /** Stable for the object's life; ends with it. */
+  readonly uid: string
+  readonly serviceAccount: string
+  readonly spiffeId: string
+  /** The service that it is an endpoint of, in its namespace. */
+  readonly service: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly inbound: readonly InboundPort[]
+  readonly outbound: readonly OutboundPort[]
+  readonly policySet: PolicySet
+}
+
+/** `namespace/name`. */
+export type WorkloadKey = string
+
+export interface Model {
+  readonly mesh: MeshSettings
+  readonly certificateAuthority: CertificateAuthoritySettings
+  readonly workloads: ReadonlyMap<WorkloadKey, Workload>
+}
+
+export interface Translation {
+  readonly model: Model | undefined
+  readonly problems: readonly Problem[]
+}
+
+export function workloadKey(w: { readonly namespace: string; readonly name: string }): WorkloadKey {
+  return `${w.namespace}/${w.name}`
+}
+
+/** The xDS `node.id` of a workload's proxy: `<namespace>/<name>/<uid>` (DESIGN §3). */
+export function nodeId(w: { namespace: string; name: string; uid: string }): string {
+  return `${w.namespace}/${w.name}/${w.uid}`
+}

@@ -1,0 +1,80 @@
+/**
+ * What the controller's runtime asks of the outside, in domain words. Adapters implement these; main joins them.
+ */
+import type { Problem } from '../../common/errors.ts'
+import type { XdsSnapshot } from '../../common/xds.ts'
+
+/** One file of the manifests folder. Paths are relative to the folder, with `/`. */
+export type ManifestFile =
+  | { readonly path: string; readonly text: string }
+  | { readonly path: string; readonly unreadable: string }
+
+export interface ManifestSource {
+  /** All files, sorted by path. Editors' temporary files are left out. */
+  read(signal: AbortSignal): Promise<readonly ManifestFile[]>
+  /** Calls `onChange` (coalesced) after anything in the folder changed; returns the way to stop. */
+  watch(onChange: () => void): Promise<() => Promise<void>>
+}
+
+/** Everything that decides what a Rego policy compiles to. Equal units have equal digests and are compiled once. */
+export interface RegoUnit {
+  /** Lower-case hex SHA-256 over all other fields. */
+  readonly digest: string
+  /** Slash path of the entrypoint rule. */
+  readonly entrypoint: string
+  readonly regoVersion: 'V0' | 'V1'
+  /** Name (shown in errors) and text of each module; sorted by name. */
+  readonly modules: readonly { readonly name: string; readonly text: string }[]
+}
+
+export type CompileResult =
+  | {
+      readonly ok: true
+      readonly wasm: Uint8Array
+      /** Lower-case hex SHA-256 of `wasm`. */
+      readonly wasmDigest: string
+      /** Whether evaluation may read the request's body; true when in doubt. */
+      readonly readsBody: boolean
+    }
+  | { readonly ok: false; readonly problems: readonly Problem[] }
+
+export interface RegoCompiler {
+  compile(unit: RegoUnit, signal: AbortSignal): Promise<CompileResult>
+}
+
+/** What one workload's sidecar is served by the OPA bundle API. */
+export interface PolicyBundle {
+  /** UID of the workload that is entitled to it. */
+  readonly workloadUid: string
+  /** `namespace/name`; the bundle's URL path is `/bundles/<namespace>/<name>`. */
+  readonly workload: string
+  /** Content hash; the ETag is this in double quotes. */
+  readonly revision: string
+  /** gzip-compressed tar. */
+  readonly archive: Uint8Array
+}
+
+export interface Publisher {
+  /** Replaces everything that is served. Keys are xDS node ids (`namespace/name/uid`). Never partial. */
+  publish(generation: {
+    readonly snapshots: ReadonlyMap<string, XdsSnapshot>
+    readonly bundles: ReadonlyMap<string, PolicyBundle>
+  }): void
+}
+
+/** What is known of one connected proxy; feeds status. */
+export interface ProxyState {
+  readonly nodeId: string
+  readonly connected: boolean
+  readonly enforcedGeneration: string
+  readonly bundleRevision: string
+  readonly ready: boolean
+  readonly detail: string
+  /** The newest NACK, per type URL, until a later ACK. */
+  readonly nacks: readonly { readonly typeUrl: string; readonly message: string }[]
+}
+
+export interface ProxyRegistry {
+  list(): readonly ProxyState[]
+  onChange(listener: () => void): () => void
+}

@@ -1,0 +1,75 @@
+/**
+ * Asks a running controller through the admin socket in its state directory.
+ * In: state directory and path. Out: parsed JSON. Errors: ERR_CONTROLLER_UNAVAILABLE, ERR_CONFIG (refused request).
+ */
+import http from 'node:http'
+import { join } from 'node:path'
+import { MeshError } from '../common/errors.ts'
+
+/** Origin: an answer takes milliseconds; ten seconds is a controller that hangs. */
+const TIMEOUT_MS = 10_000
+
+interface Answer {
+  readonly status: number
+  readonly text: string
+}
+
+function send(socketPath: string, method: string, path: string, body?: string): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const headers =
+      body === undefined
+        ? {}
+        : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
+    const request = http.request(
+      { socketPath, method, path, headers, timeout: TIMEOUT_MS },
+      (response) => {
+        const chunks: Buffer[] = []
+        response.on('data', (chunk: Buffer) => chunks.push(chunk))
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }),
+        )
+        response.on('error', reject)
+      },
+    )
+    request.on('timeout', () => request.destroy(new Error('no answer in 10 s')))
+    request.on('error', reject)
+    request.end(body)
+  })
+}
+
+function messageOf(text: string): string {
+  try {
+    const parsed = JSON.parse(text) as { message?: string; error?: string }
+    return parsed.message ?? parsed.error ?? text
+  } catch {
+    return text
+  }
+}
+
+/** Undefined when the controller answers 404. */
+export async function askController(
+  stateDir: string,
+  method: 'GET' | 'POST',
+  path: string,
+  body?: unknown,
+): Promise<unknown> {
+  const socketPath = join(stateDir, 'admin.sock')
+  let answer: Answer
+  try {
+    answer = await send(
+      socketPath,
+      method,
+      path,
+      body === undefined ? undefined : JSON.stringify(body),
+    )
+  } catch (cause) {
+    throw new MeshError(
+      'ERR_CONTROLLER_UNAVAILABLE',
+      `no controller answers on ${socketPath}; start one with \`postern controller --manifests DIR --state ${stateDir}\`, or name its state directory with --state`,
+      { retry: 'backoff', cause },
+    )
+  }
+  if (answer.status === 404) return undefined
+  if (answer.status >= 400) throw new MeshError('ERR_CONFIG', messageOf(answer.text))
+  return JSON.parse(answer.text)
+}

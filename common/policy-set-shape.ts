@@ -1,0 +1,156 @@
+/**
+ * Whether a JSON value is a PolicySet: every field of the right type, none missing, none unknown.
+ * Strict on purpose: a sidecar that doesn't know a field of a newer controller must refuse it and keep its last good
+ * set, since reading a policy without one of its terms could open what was meant to be closed.
+ */
+
+import type { PolicySet } from './policy-set.ts'
+import { isSpiffeId, isTrustDomain } from './spiffe-id.ts'
+
+/** The first mistake as text (`policies[0].action: …`), or undefined. */
+type Check = (value: unknown, at: string) => string | undefined
+
+/** The value itself when it is a PolicySet, else what is wrong with it, as one line. */
+export function parsePolicySet(value: unknown): PolicySet | string {
+  return policySet(value, '') ?? (value as PolicySet)
+}
+
+const text: Check = (v, at) => (typeof v === 'string' ? undefined : `${at}: not a string`)
+const bool: Check = (v, at) => (typeof v === 'boolean' ? undefined : `${at}: not a boolean`)
+const json: Check = (v, at) => (v === undefined ? `${at}: missing` : undefined)
+
+function matching(pattern: RegExp, what: string): Check {
+  return (v, at) => (typeof v === 'string' && pattern.test(v) ? undefined : `${at}: not ${what}`)
+}
+
+function oneOf(...allowed: readonly string[]): Check {
+  return (v, at) =>
+    typeof v === 'string' && allowed.includes(v)
+      ? undefined
+      : `${at}: not one of ${allowed.join(', ')}`
+}
+
+function list(element: Check): Check {
+  return (v, at) => {
+    if (!Array.isArray(v)) return `${at}: not a list`
+    for (const [i, e] of v.entries()) {
+      const problem = element(e, `${at}[${i}]`)
+      if (problem !== undefined) return problem
+    }
+    return undefined
+  }
+}
+
+function object(
+  required: Readonly<Record<string, Check>>,
+  optional: Readonly<Record<string, Check>> = {},
+): Check {
+  return (v, at) => {
+    if (typeof v !== 'object' || v === null || Array.isArray(v)) return `${at}: not an object`
+    const fields = v as Record<string, unknown>
+    for (const name of Object.keys(fields)) {
+      if (!Object.hasOwn(required, name) && !Object.hasOwn(optional, name))
+        return `${join(at, name)}: unknown field`
+    }
+    for (const [name, check] of Object.entries(required)) {
+      const problem = check(Object.hasOwn(fields, name) ? fields[name] : undefined, join(at, name))
+      if (problem !== undefined) return problem
+    }
+    for (const [name, check] of Object.entries(optional)) {
+      const problem = Object.hasOwn(fields, name) ? check(fields[name], join(at, name)) : undefined
+      if (problem !== undefined) return problem
+    }
+    return undefined
+  }
+}
+
+/** Picks the form by the field `kind`. */
+function union(forms: Readonly<Record<string, Readonly<Record<string, Check>>>>): Check {
+  const checks = new Map(
+    Object.entries(forms).map(([kind, fields]) => [kind, object({ kind: text, ...fields })]),
+  )
+  return (v, at) => {
+    const kind = typeof v === 'object' && v !== null && 'kind' in v ? v.kind : undefined
+    const check = typeof kind === 'string' ? checks.get(kind) : undefined
+    return check === undefined ? `${join(at, 'kind')}: unknown` : check(v, at)
+  }
+}
+
+function join(at: string, name: string): string {
+  return at === '' ? name : `${at}.${name}`
+}
+
+const port: Check = (v, at) =>
+  Number.isInteger(v) && (v as number) > 0 && (v as number) < 65536
+    ? undefined
+    : `${at}: not a port`
+const cidr = matching(/^[0-9a-f.:]+\/\d{1,3}$/, 'a canonical CIDR')
+const trustDomain: Check = (v, at) =>
+  typeof v === 'string' && isTrustDomain(v) && isSpiffeId(`spiffe://${v}/x`)
+    ? undefined
+    : `${at}: not a trust domain`
+
+const stringMatch = union({
+  exact: { value: text },
+  prefix: { value: text },
+  suffix: { value: text },
+  present: {},
+  template: { segments: list(union({ literal: { value: text }, one: {}, any: {} })) },
+})
+
+function term(element: Check): Check {
+  return object({ is: list(element), not: list(element) })
+}
+
+const rule = object({
+  id: text,
+  from: list(
+    object({ principals: term(stringMatch), namespaces: term(stringMatch), ipBlocks: term(cidr) }),
+  ),
+  to: list(
+    object({
+      hosts: term(stringMatch),
+      ports: term(port),
+      methods: term(stringMatch),
+      paths: term(stringMatch),
+    }),
+  ),
+  when: list(
+    object({
+      key: union({
+        header: { name: matching(/^[!#$%&'*+\-.^_`|~0-9a-z]+$/, 'a lower-case header name') },
+        'source.principal': {},
+        'source.namespace': {},
+        'destination.port': {},
+      }),
+      values: term(stringMatch),
+    }),
+  ),
+})
+
+const rego = object({
+  entrypoint: matching(/^[^/]+(\/[^/]+)+$/, 'a slash path'),
+  wasmDigest: matching(/^[0-9a-f]{64}$/, 'a SHA-256 in hex'),
+  data: json,
+  readsBody: bool,
+})
+
+const policy = object(
+  {
+    namespace: text,
+    name: text,
+    action: oneOf('ALLOW', 'DENY', 'AUDIT'),
+    mode: oneOf('Enforce', 'Shadow'),
+    required: bool,
+    onError: oneOf('Deny', 'Allow'),
+  },
+  { rules: list(rule), rego },
+)
+
+const policySet = object({
+  workload: matching(/^[^/]+\/[^/]+$/, 'namespace/name'),
+  trustDomain,
+  defaultAction: oneOf('ALLOW', 'DENY'),
+  defaultMode: oneOf('Enforce', 'Shadow'),
+  policies: list(policy),
+})

@@ -1,0 +1,304 @@
+/**
+ * The server side of one delta-xDS stream as a reducer: step(state, event) → { state, effects }.
+ * In: requests and snapshots as values. Out: responses to send and the client's verdicts. No I/O, no clock.
+ * It must never send a refused version again, never send a type ahead of one that it depends on, never leave
+ * more than one response of a type unanswered. Source: xDS protocol, "Incremental xDS", "Eventual consistency".
+ */
+import { PUBLISH_ORDER, TYPE_URLS, type XdsResource, type XdsSnapshot } from '../xds.ts'
+import {
+  ABSENT,
+  accept,
+  changeSubscription,
+  firstSubscription,
+  isWanted,
+  refuse,
+  type Subscription,
+  type SubscriptionChange,
+  suspect,
+} from './subscription.ts'
+
+export interface DeltaRequest extends SubscriptionChange {
+  readonly typeUrl: string
+  /** Empty in a request that answers nothing. */
+  readonly nonce: string
+  /** Text of error_detail: a NACK. */
+  readonly error: string | undefined
+}
+
+export type ServerEvent =
+  | { readonly kind: 'request'; readonly request: DeltaRequest }
+  | { readonly kind: 'snapshot'; readonly snapshot: XdsSnapshot }
+  | { readonly kind: 'closed' }
+
+export interface SendEffect {
+  readonly kind: 'send'
+  readonly typeUrl: string
+  readonly resources: readonly XdsResource[]
+  readonly removed: readonly string[]
+  readonly nonce: string
+  readonly systemVersion: string
+}
+
+export type ServerEffect =
+  | SendEffect
+  | {
+      readonly kind: 'acked'
+      readonly typeUrl: string
+      readonly nonce: string
+      readonly versions: ReadonlyMap<string, string>
+      readonly removed: readonly string[]
+    }
+  | {
+      readonly kind: 'nacked'
+      readonly typeUrl: string
+      readonly nonce: string
+      readonly versions: ReadonlyMap<string, string>
+      readonly message: string
+    }
+  | {
+      readonly kind: 'error'
+      readonly status: 'RESOURCE_EXHAUSTED'
+      readonly message: string
+    }
+
+export interface ServerState {
+  readonly snapshot: XdsSnapshot | undefined
+  readonly subscriptions: ReadonlyMap<string, Subscription>
+  /** Responses sent so far; the next nonce is one more. */
+  readonly sent: number
+  /** Whether a refused response of several resources is retried one by one, to find the one at fault. */
+  readonly isolate: boolean
+  readonly closed: boolean
+}
+
+export interface ServerStep {
+  readonly state: ServerState
+  readonly effects: readonly ServerEffect[]
+}
+
+/** Bounds on what one client may make us remember. */
+const MAX_TYPES = 16
+const MAX_NAMES = 20_000
+
+/**
+ * Removal is publication in reverse, but a listener goes before the routes that it names, and a cluster before its
+ * endpoints: nothing is taken away that something present still refers to.
+ */
+const REMOVAL_ORDER: readonly string[] = [
+  TYPE_URLS.listener,
+  TYPE_URLS.route,
+  TYPE_URLS.extensionConfig,
+  TYPE_URLS.cluster,
+  TYPE_URLS.endpoint,
+  TYPE_URLS.secret,
+]
+
+export function startServer(options: { readonly isolate: boolean }): ServerState {
+  return {
+    snapshot: undefined,
+    subscriptions: new Map(),
+    sent: 0,
+    isolate: options.isolate,
+    closed: false,
+  }
+}
+
+/** One event's consequences. After `closed` or an error nothing follows. */
+export function step(state: ServerState, event: ServerEvent): ServerStep {
+  if (state.closed) return { state, effects: [] }
+  switch (event.kind) {
+    case 'closed':
+      return { state: { ...state, closed: true }, effects: [] }
+    case 'snapshot':
+      return publish({ ...state, snapshot: event.snapshot }, [])
+    case 'request': {
+      const taken = takeRequest(state, event.request)
+      return taken.state.closed ? taken : publish(taken.state, taken.effects)
+    }
+  }
+}
+
+/** Whether no response waits for its verdict. */
+export function isIdle(state: ServerState): boolean {
+  return [...state.subscriptions.values()].every((s) => s.outstanding === undefined)
+}
+
+export function isSubscribed(state: ServerState, typeUrl: string, name?: string): boolean {
+  const subscription = state.subscriptions.get(typeUrl)
+  if (subscription === undefined) return false
+  return name === undefined || isWanted(subscription, name)
+}
+
+function takeRequest(state: ServerState, request: DeltaRequest): ServerStep {
+  const before = state.subscriptions.get(request.typeUrl)
+  if (before === undefined && state.subscriptions.size >= MAX_TYPES)
+    return fail(state, 'too many resource types on one stream')
+  const { subscription: judged, effects } =
+    before === undefined
+      ? { subscription: undefined, effects: [] }
+      : takeVerdict(before, request, state.isolate)
+  const after =
+    judged === undefined ? firstSubscription(request) : changeSubscription(judged, request)
+  if (after.names.size > MAX_NAMES) return fail(state, 'too many resource names on one stream')
+  const subscriptions = new Map(state.subscriptions).set(request.typeUrl, after)
+  return { state: { ...state, subscriptions }, effects }
+}
+
+function fail(state: ServerState, message: string): ServerStep {
+  return {
+    state: { ...state, closed: true },
+    effects: [{ kind: 'error', status: 'RESOURCE_EXHAUSTED', message }],
+  }
+}
+
+/** ACK or NACK of the outstanding response, or a second thought about the one before it; other nonces are stale. */
+function takeVerdict(
+  before: Subscription,
+  request: DeltaRequest,
+  isolate: boolean,
+): { readonly subscription: Subscription; readonly effects: readonly ServerEffect[] } {
+  const { typeUrl, nonce, error } = request
+  const { outstanding, answered } = before
+  const isAnswer = nonce !== '' && outstanding?.nonce === nonce
+  const isSecondThought =
+    nonce !== '' && answered?.nonce === nonce && answered.accepted === (error !== undefined)
+  const sent = isAnswer ? outstanding : isSecondThought ? answered : undefined
+  if (sent === undefined) return { subscription: before, effects: [] }
+  const { versions, removed } = sent
+  const open = {
+    ...before,
+    outstanding: isAnswer ? undefined : outstanding,
+    answered: { nonce, versions, removed, accepted: error === undefined },
+  }
+  if (error === undefined) {
+    const effects = [{ kind: 'acked' as const, typeUrl, nonce, versions, removed }]
+    return { subscription: accept(open, sent), effects }
+  }
+  if (isolate && isAnswer && versions.size + removed.length > 1)
+    return { subscription: suspect(open, sent), effects: [] }
+  const effects = [{ kind: 'nacked' as const, typeUrl, nonce, versions, message: error }]
+  return { subscription: refuse(open, sent), effects }
+}
+
+/** Sends what may go now: additions and answers in publish order, then removals. */
+function publish(start: ServerState, before: readonly ServerEffect[]): ServerStep {
+  const { snapshot } = start
+  if (snapshot === undefined) return { state: start, effects: before }
+  const out = new Outbox(start, snapshot)
+  let isBehind = false
+  for (const typeUrl of publishOrder(start)) {
+    const subscription = start.subscriptions.get(typeUrl)
+    if (subscription === undefined) continue
+    const due = dueOf(subscription, resourcesOf(snapshot, typeUrl))
+    if (subscription.outstanding !== undefined) {
+      isBehind ||= due.changed.length > 0
+      continue
+    }
+    const changed = isBehind
+      ? due.changed.filter((r) => subscription.asked.has(r.name))
+      : due.changed
+    const gone = typeUrl === TYPE_URLS.listener && !isBehind ? due.gone : []
+    const unsent = out.send(typeUrl, subscription, changed, [...due.absent, ...gone])
+    isBehind ||= unsent
+  }
+  sendRemovals(out)
+  return { state: out.state, effects: [...before, ...out.effects] }
+}
+
+/** Takes away what nothing refers to any more: each type waits until those before it are settled on what is current. */
+function sendRemovals(out: Outbox): void {
+  for (const typeUrl of REMOVAL_ORDER) {
+    const subscription = out.state.subscriptions.get(typeUrl)
+    if (subscription === undefined) continue
+    const resources = resourcesOf(out.snapshot, typeUrl)
+    const due = dueOf(subscription, resources)
+    if (subscription.outstanding !== undefined || due.changed.length > 0) return
+    if (due.gone.length > 0) {
+      out.send(typeUrl, subscription, [], due.gone)
+      return
+    }
+    if ([...subscription.rejected].some(([n, v]) => resources.get(n)?.version === v)) return
+  }
+}
+
+/** Collects responses and the state that follows from sending them. */
+class Outbox {
+  readonly snapshot: XdsSnapshot
+  readonly effects: SendEffect[] = []
+  state: ServerState
+
+  constructor(state: ServerState, snapshot: XdsSnapshot) {
+    this.state = state
+    this.snapshot = snapshot
+  }
+
+  /** Sends one response if there is reason to. Returns whether some of `changed` must wait for its verdict. */
+  send(
+    typeUrl: string,
+    subscription: Subscription,
+    changed: readonly XdsResource[],
+    removed: readonly string[],
+  ): boolean {
+    const trusted = changed.filter((r) => !subscription.suspects.has(r.name))
+    const resources = trusted.length > 0 || removed.length > 0 ? trusted : changed.slice(0, 1)
+    if (resources.length + removed.length === 0 && !subscription.owesFirst) return false
+    const nonce = String(this.state.sent + 1)
+    const versions = new Map(resources.map((r) => [r.name, r.version]))
+    const answered = new Set([...versions.keys(), ...removed])
+    const after: Subscription = {
+      ...subscription,
+      asked: new Set([...subscription.asked].filter((name) => !answered.has(name))),
+      owesFirst: false,
+      outstanding: { nonce, versions, removed },
+    }
+    this.state = {
+      ...this.state,
+      sent: this.state.sent + 1,
+      subscriptions: new Map(this.state.subscriptions).set(typeUrl, after),
+    }
+    const systemVersion = this.snapshot.version
+    this.effects.push({ kind: 'send', typeUrl, resources, removed, nonce, systemVersion })
+    return resources.length < changed.length
+  }
+}
+
+interface Due {
+  /** To be sent: asked for, changed, or never had. */
+  readonly changed: readonly XdsResource[]
+  /** Asked for, and there is none: said at once, so that the client need not wait for a timeout. */
+  readonly absent: readonly string[]
+  /** The client has (or refused) it, and it is no more. */
+  readonly gone: readonly string[]
+}
+
+function dueOf(subscription: Subscription, resources: ReadonlyMap<string, XdsResource>): Due {
+  const { held, rejected, asked, suspects, outstanding } = subscription
+  const isDue = ({ name, version }: XdsResource): boolean => {
+    if (!isWanted(subscription, name)) return false
+    if (asked.has(name)) return true
+    if (outstanding?.versions.get(name) === version) return false
+    if (suspects.has(name)) return true
+    // What was refused may be half applied: any other version is sent, also the one from before.
+    return rejected.has(name) ? rejected.get(name) !== version : held.get(name) !== version
+  }
+  const known = [...held].filter(([, version]) => version !== ABSENT).map(([name]) => name)
+  const gone = new Set([...known, ...rejected.keys()])
+  const isLeft = (name: string) =>
+    resources.has(name) || asked.has(name) || outstanding?.removed.includes(name) === true
+  return {
+    changed: [...resources.values()].filter(isDue),
+    absent: [...asked].filter((name) => !resources.has(name)),
+    gone: [...gone].filter((name) => !isLeft(name)),
+  }
+}
+
+function resourcesOf(snapshot: XdsSnapshot, typeUrl: string): ReadonlyMap<string, XdsResource> {
+  const all: ReadonlyMap<string, ReadonlyMap<string, XdsResource>> = snapshot.resources
+  return all.get(typeUrl) ?? new Map()
+}
+
+/** Known types in make-before-break order, then what else the client asked for. */
+function publishOrder(state: ServerState): readonly string[] {
+  const known: readonly string[] = PUBLISH_ORDER
+  return [...known, ...[...state.subscriptions.keys()].filter((t) => !known.includes(t))]
+}

@@ -1,0 +1,138 @@
+/**
+ * What one client of a delta-xDS stream wants and has of one resource type, and what follows from its requests.
+ * Pure values and functions; `server.ts` decides from them what is sent.
+ * Source: xDS protocol, "Incremental xDS" and "How the client specifies what resources to return".
+ */
+
+/** One response on the wire, until (`outstanding`) or after (`answered`) the client's verdict. */
+export interface Sent {
+  readonly nonce: string
+  readonly versions: ReadonlyMap<string, string>
+  readonly removed: readonly string[]
+}
+
+export interface Subscription {
+  readonly wildcard: boolean
+  /** Names asked for explicitly, whether they exist or not. */
+  readonly names: ReadonlySet<string>
+  /** Name → version that the client has; ABSENT: it was told that there is none. */
+  readonly held: ReadonlyMap<string, string>
+  /** Name → version that the client refused; not sent again until it changes. */
+  readonly rejected: ReadonlyMap<string, string>
+  /** Names to be answered whatever the client has: it may have forgotten them. */
+  readonly asked: ReadonlySet<string>
+  /** Names of a refused response of several resources: each is tried once more, alone. */
+  readonly suspects: ReadonlySet<string>
+  /** A first wildcard request is answered even when there is nothing: Envoy's start waits for it. */
+  readonly owesFirst: boolean
+  readonly outstanding: Sent | undefined
+  readonly answered: (Sent & { readonly accepted: boolean }) | undefined
+}
+
+export interface SubscriptionChange {
+  readonly subscribe: readonly string[]
+  readonly unsubscribe: readonly string[]
+  readonly initialVersions: ReadonlyMap<string, string>
+}
+
+export const WILDCARD = '*'
+export const ABSENT = ''
+
+/** The subscription after the first request of a type on a stream; no names at all mean everything (legacy form). */
+export function firstSubscription(change: SubscriptionChange): Subscription {
+  const legacy = change.subscribe.length === 0 && change.unsubscribe.length === 0
+  const names = new Set(change.subscribe.filter((name) => name !== WILDCARD))
+  const wildcard = legacy || change.subscribe.includes(WILDCARD)
+  const known = [...change.initialVersions].filter(([name]) => wildcard || names.has(name))
+  return {
+    wildcard,
+    names,
+    held: new Map(known),
+    rejected: new Map(),
+    asked: new Set([...names].filter((name) => !change.initialVersions.has(name))),
+    suspects: new Set(),
+    owesFirst: wildcard && known.length === 0,
+    outstanding: undefined,
+    answered: undefined,
+  }
+}
+
+/** Applies a later request. Names that are subscribed again are answered again; unknown unsubscriptions are ignored. */
+export function changeSubscription(before: Subscription, change: SubscriptionChange): Subscription {
+  if (change.subscribe.length === 0 && change.unsubscribe.length === 0) return before
+  const names = new Set(before.names)
+  const asked = new Set(before.asked)
+  let { wildcard, owesFirst } = before
+  for (const name of change.unsubscribe) {
+    if (name === WILDCARD) wildcard = false
+    else if (names.delete(name)) asked.add(name)
+  }
+  for (const name of change.subscribe) {
+    if (name !== WILDCARD) {
+      names.add(name)
+      asked.add(name)
+    } else if (!wildcard) {
+      wildcard = true
+      owesFirst = true
+    }
+  }
+  const wanted = (name: string) => wildcard || names.has(name)
+  return {
+    ...before,
+    wildcard,
+    owesFirst: owesFirst && wildcard,
+    names,
+    held: filterMap(before.held, wanted),
+    rejected: filterMap(before.rejected, wanted),
+    asked: new Set([...asked].filter(wanted)),
+    suspects: new Set([...before.suspects].filter(wanted)),
+  }
+}
+
+/** The client took the response: it has these versions, and the removed names are gone. */
+export function accept(before: Subscription, sent: Sent): Subscription {
+  const held = new Map(before.held)
+  const rejected = new Map(before.rejected)
+  const suspects = new Set(before.suspects)
+  for (const [name, version] of sent.versions) {
+    rejected.delete(name)
+    suspects.delete(name)
+    if (isWanted(before, name)) held.set(name, version)
+  }
+  for (const name of sent.removed) {
+    rejected.delete(name)
+    if (before.names.has(name)) held.set(name, ABSENT)
+    else held.delete(name)
+  }
+  return { ...before, held, rejected, suspects }
+}
+
+/** The client refused the response: these versions wait until they change. */
+export function refuse(before: Subscription, sent: Sent): Subscription {
+  const after = accept(before, { ...sent, versions: new Map() })
+  const rejected = new Map(after.rejected)
+  const suspects = new Set(after.suspects)
+  for (const [name, version] of sent.versions) {
+    suspects.delete(name)
+    if (isWanted(before, name)) rejected.set(name, version)
+  }
+  return { ...after, rejected, suspects }
+}
+
+/** The client refused a response of several: each of them is to be tried alone. */
+export function suspect(before: Subscription, sent: Sent): Subscription {
+  const suspects = new Set(before.suspects)
+  for (const name of sent.versions.keys()) if (isWanted(before, name)) suspects.add(name)
+  return { ...accept(before, { ...sent, versions: new Map() }), suspects }
+}
+
+export function isWanted(subscription: Subscription, name: string): boolean {
+  return subscription.wildcard || subscription.names.has(name)
+}
+
+function filterMap<V>(
+  map: ReadonlyMap<string, V>,
+  keep: (name: string) => boolean,
+): ReadonlyMap<string, V> {
+  return new Map([...map].filter(([name]) => keep(name)))
+}

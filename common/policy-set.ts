@@ -13,7 +13,10 @@ export type StringMatch =
   | { readonly kind: 'present' }
   | { readonly kind: 'template'; readonly segments: readonly TemplateSegment[] }
 
-/** One segment between slashes: literal text, `{*}` (exactly one segment, not empty) or `{**}` (any rest, also empty; last only). */
+/**
+ * One segment between slashes: literal text, `{*}` (exactly one segment, not empty) or `{**}` (any rest, also empty; last only).
+ * The list is what follows the leading slash: `/a/{*}` has two segments, `/a/` has `a` and an empty literal.
+ */
 export type TemplateSegment =
   | { readonly kind: 'literal'; readonly value: string }
   | { readonly kind: 'one' }
@@ -94,6 +97,8 @@ export interface PolicySet {
   /** Canonical name of the workload, `namespace/name`. */
   readonly workload: string
   readonly trustDomain: string
+  /** Other names of this trust domain: `namespaces` mean theirs too. Principals are expanded already. Absent: none. */
+  readonly trustDomainAliases?: readonly string[]
   /** What happens when no ALLOW policy is on the workload. */
   readonly defaultAction: 'ALLOW' | 'DENY'
   /** Denials by the default action are only recorded. */
@@ -104,4 +109,19 @@ export interface PolicySet {
 /** `namespace/name`. */
 export function policyId(policy: Pick<Policy, 'namespace' | 'name'>): string {
   return `${policy.namespace}/${policy.name}`
+}
+
+const ACTION_ORDER: Readonly<Record<PolicyAction, number>> = { DENY: 0, AUDIT: 1, ALLOW: 2 }
+
+/** The order of `PolicySet.policies`: DENY, AUDIT, ALLOW; then namespace, then name, by code unit. */
+export function comparePolicies(a: Policy, b: Policy): number {
+  return (
+    ACTION_ORDER[a.action] - ACTION_ORDER[b.action] ||
+    compareText(a.namespace, b.namespace) ||
+    compareText(a.name, b.name)
+  )
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
 }

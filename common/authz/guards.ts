@@ -1,0 +1,36 @@
+/**
+ * The three guards that stand before every rule, in Envoy's tree and in the sidecar alike (LOWERING, verdict 6).
+ * In: attributes as Envoy reports them, before anything reads them as a policy would. Out: the guard that refuses, if any.
+ * What two readers could read differently (a malformed path, two identities, a name that is no SPIFFE id) never gets to a rule.
+ */
+
+export const GUARD_PATH = 'guard/path'
+export const GUARD_SAN = 'guard/san'
+export const GUARD_IDENTITY = 'guard/identity'
+
+export type GuardName = typeof GUARD_PATH | typeof GUARD_SAN | typeof GUARD_IDENTITY
+
+/** Full match required. Printable ASCII, valid escapes, one or more characters, then any printable query. Same text in RE2. */
+export const PATH_GUARD_PATTERN = '(?:[!-$&->@-~]|%[0-9A-Fa-f]{2})+(?:\\?[!-~]*)?'
+
+const SCHEME = 'spiffe://'
+const PATH = new RegExp(`^(?:${PATH_GUARD_PATTERN})$`)
+
+export interface RawAttributes {
+  readonly protocol: 'http' | 'tcp'
+  /** `:path` with its query; required of HTTP. */
+  readonly path: string | undefined
+  /**
+   * What Envoy says the peer's certificate names: its URI SANs joined by `,`, or (ext_authz's `source.principal`)
+   * the first URI SAN, else the first DNS SAN, else the subject. Absent or empty: no certificate.
+   */
+  readonly peer: string | undefined
+}
+
+/** The first guard that refuses the request, or undefined when it may go on to the rules. */
+export function findGuard(raw: RawAttributes): GuardName | undefined {
+  if (raw.protocol === 'http' && (raw.path === undefined || !PATH.test(raw.path))) return GUARD_PATH
+  if (raw.peer === undefined || raw.peer === '') return undefined
+  if (raw.peer.includes(',') && raw.peer.startsWith(SCHEME)) return GUARD_SAN
+  return raw.peer.startsWith(SCHEME) ? undefined : GUARD_IDENTITY
+}

@@ -1,0 +1,67 @@
+/**
+ * What the controller's identity part asks of the outside, in domain words. Adapters implement these; main joins them.
+ */
+import type { KeyObject } from 'node:crypto'
+import type { Secret } from '../../../common/secret.ts'
+import type { Signer } from '../../core/ca/signer.ts'
+
+/** A P-256 key pair whose private half stays wrapped. */
+export interface SigningKey extends Signer {
+  readonly privateKey: Secret<KeyObject>
+  /** PKCS#8, PEM. For the CA's own keys only: no workload's key ever comes here. */
+  toPem(): Secret<string>
+}
+
+export interface Keys {
+  generate(): Promise<SigningKey>
+  /** Throws ERR_STATE_CORRUPT unless it is a P-256 private key. */
+  fromPem(pem: Secret<string>): SigningKey
+}
+
+/** A folder of private files (0600), all made at once. Every error is a MeshError with the file's name and a remedy. */
+export interface IdentityStore {
+  /** Whether the folder is there; then it must be complete. */
+  exists(): Promise<boolean>
+  /** Makes the folder with all these files, or nothing. */
+  create(files: ReadonlyMap<string, Secret<string>>): Promise<void>
+  /** Throws ERR_STATE_CORRUPT when the file is missing, readable by others, or larger than it can be. */
+  read(name: string): Promise<Secret<string>>
+  /** Resolves when the new content is on the disk (file and folder synced); replaces the old one atomically. */
+  write(name: string, content: Secret<string>): Promise<void>
+}
+
+/** What the model says about certificates. Undefined while there is no model. */
+export interface IdentitySettings {
+  readonly trustDomain: string
+  readonly svidLifetimeSeconds: number
+  readonly maxSvidLifetimeSeconds: number
+}
+
+/** A workload as attestation needs it. */
+export interface AttestedWorkload {
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+  readonly spiffeId: string
+}
+
+export interface WorkloadDirectory {
+  settings(): IdentitySettings | undefined
+  /** By `{uid}` or by `{key: 'namespace/name'}`, from the current model. */
+  workloadOf(
+    query: { readonly uid: string } | { readonly key: string },
+  ): AttestedWorkload | undefined
+}
+
+/** Whether another sidecar process of this workload answers now (CONTRACT §wire 3: within 2 s). */
+export type IsLive = (workloadUid: string, exceptInstanceId: string) => Promise<boolean>
+
+/** The part of a pino logger that is used here. */
+export interface Log {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+/** Cryptographic randomness: `count` bytes. */
+export type RandomBytes = (count: number) => Uint8Array

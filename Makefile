@@ -1,0 +1,75 @@
+# Everything that one does with this repository; `make help` lists it.
+# Needs Node ≥ 20 with npm, Python 3 with pip or venv, git; the rest is fetched, pinned, into the user's cache.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+NODE := node_modules/.bin/node
+COMMANDS := help node_modules tools test-tools build typecheck test unit integration golden conformance coverage \
+  demo bench proof lint format generate generate-check proto clean ci
+.PHONY: $(COMMANDS)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+
+node_modules: ## npm packages and the pinned Node, as package-lock.json says
+	@command -v node >/dev/null || { echo 'Node is missing: install Node 20 or newer with npm.' >&2; exit 1; }
+	@node scripts/node-modules.mjs
+
+tools: node_modules ## Envoy and OPA, into the user's cache; .tools/ points there
+	@$(NODE) scripts/tools.ts
+
+test-tools: node_modules ## etcd and kube-apiserver, which the tests run, likewise
+	@$(NODE) scripts/tools.ts --test
+
+build: typecheck ## check the types; the TypeScript runs as it is
+typecheck: node_modules
+	tsc --noEmit
+
+test: typecheck lint generate-check tools test-tools ## everything: types, lint, drift, all tests
+	$(NODE) scripts/run-tests.ts
+
+unit: node_modules ## the pure, fast tests
+	$(NODE) scripts/run-tests.ts unit
+
+integration: node_modules tools test-tools ## the tests with real Envoy, OPA and kube-apiserver
+	$(NODE) scripts/run-tests.ts integration
+
+conformance: node_modules tools test-tools ## other people's tests and examples
+	$(NODE) scripts/run-tests.ts conformance
+
+golden: node_modules ## write the golden files anew; read the diff before you commit it
+	TAP_SNAPSHOT=1 $(NODE) scripts/run-tests.ts unit golden
+	git status --short test/golden
+
+coverage: node_modules ## report which lines each module's own unit test reaches
+	tap run --coverage-map=test/coverage-map.mjs --coverage-report=text --allow-incomplete-coverage \
+	  --reporter=silent 'test/unit/**/*.test.ts'
+
+demo: node_modules tools ## three services, each with sidecar and Envoy: what is allowed, what is denied, and why
+	demo/run
+
+bench: node_modules tools ## measure start, memory and latency
+	bench/run
+
+proof: node_modules tools ## the long trials: outages, renewals and edits under load
+	demo/proof
+
+lint: node_modules ## Biome: format and lint rules
+	biome check .
+
+format: node_modules ## let Biome write what it can
+	biome check --write .
+
+generate: node_modules ## write all generated files
+	$(NODE) scripts/generate.ts
+
+generate-check: node_modules ## fail when a generated file differs from its source
+	$(NODE) scripts/generate.ts --check
+
+proto: node_modules ## write proto/gen only
+	$(NODE) scripts/gen-protos.ts
+
+clean: ## remove what make made in this folder (the user's cache stays)
+	rm -rf node_modules .tap .tools coverage
+
+ci: test demo ## what .ci/run runs

@@ -1,0 +1,27 @@
+/**
+ * Which test files there are and how each kind is run. `make test` runs all groups; the architecture test fails on a
+ * test file that is in none.
+ */
+import { globSync } from 'node:fs'
+
+export interface Group {
+  readonly name: string
+  readonly globs: readonly string[]
+  /** Files at a time; undefined: one per core. Real processes and timings want the machine for themselves. */
+  readonly jobs?: number
+  /** Seconds that one file may take. */
+  readonly timeout: number
+}
+
+export const GROUPS: readonly Group[] = [
+  { name: 'unit', globs: ['test/*.test.ts', 'test/unit/**/*.test.ts'], timeout: 60 },
+  { name: 'golden', globs: ['test/golden/**/*.test.ts'], timeout: 120 },
+  { name: 'conformance', globs: ['test/conformance/**/*.test.ts'], jobs: 1, timeout: 300 },
+  { name: 'integration', globs: ['test/integration/**/*.test.ts'], jobs: 1, timeout: 300 },
+  { name: 'e2e', globs: ['test/e2e/**/*.test.ts'], jobs: 1, timeout: 600 },
+]
+
+/** The files of a group, sorted, relative to the root. */
+export function filesOf(group: Group, root: string): string[] {
+  return globSync([...group.globs], { cwd: root }).sort()
+}

@@ -3,6 +3,8 @@
  */
 import type { Problem } from '../../common/errors.ts'
 import type { XdsSnapshot } from '../../common/xds.ts'
+import type { AcceptedState } from '../core/accept/objects.ts'
+import type { Model } from '../core/model/mesh.ts'
 
 /** One file of the manifests folder. Paths are relative to the folder, with `/`. */
 export type ManifestFile =
@@ -77,4 +79,34 @@ export interface ProxyState {
 export interface ProxyRegistry {
   list(): readonly ProxyState[]
   onChange(listener: () => void): () => void
+}
+
+export interface LoadedGeneration {
+  /** The newest generation that is whole; absent: none. */
+  readonly state: AcceptedState | undefined
+  /** Every module that the state names, by digest. */
+  readonly wasm: ReadonlyMap<string, Uint8Array>
+  /** Newer generations that are damaged, and how. */
+  readonly faults: readonly string[]
+}
+
+/** What was accepted outlives the process (DESIGN §1.3). */
+export interface GenerationStore {
+  load(): Promise<LoadedGeneration>
+  /** Resolves when it is on disk. `wasm` holds at least what the state names. Errors: ERR_STATE_WRITE. */
+  save(state: AcceptedState, wasm: ReadonlyMap<string, Uint8Array>): Promise<void>
+}
+
+/** The certificate authority as reconciling needs it. */
+export interface Authority {
+  /** Makes or opens what the model's CertificateAuthority asks for; resolves with the trust bundle (DER roots). */
+  ensure(model: Model): Promise<readonly Uint8Array[]>
+}
+
+/** The part of a pino logger that is used here. */
+export interface Log {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
 }

@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process'
 import { MeshError } from '../../../common/errors.ts'
 
 export interface OpaRun {
+  /** -1: ended by a signal. */
   readonly code: number
   readonly stdout: string
   readonly stderr: string
@@ -45,14 +46,10 @@ export function runOpa(
       (error, stdout, stderr) => {
         if (options.signal.aborted) return reject(options.signal.reason)
         if (error === null) return resolve({ code: 0, stdout, stderr, timedOut: false })
-        if (typeof error.code === 'number') {
-          return resolve({ code: error.code, stdout, stderr, timedOut: false })
-        }
-        if (
-          child.signalCode !== null &&
-          String(error.code) !== 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER'
-        ) {
-          return resolve({ code: -1, stdout, stderr, timedOut: error.killed === true })
+        if (child.pid !== undefined) {
+          const isTooLong = String(error.code) === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER'
+          const code = typeof error.code === 'number' ? error.code : -1
+          return resolve({ code, stdout, stderr, timedOut: error.killed === true && !isTooLong })
         }
         reject(
           new MeshError('ERR_TOOL_MISSING', `opa at ${binary} can't be run: ${error.message}`, {

@@ -22,7 +22,7 @@ const TIMEOUT_MS = 20_000
 const CONCURRENCY = 2
 /** RE2 makes 355 kB; a module beyond this would not fit the check worker's memory limits. */
 const MAX_WASM_BYTES = 32 * 1024 * 1024
-const SAFE_PATH = /^[a-z][A-Za-z0-9._-]*(?:\/[A-Za-z0-9][A-Za-z0-9._-]*)*\.rego$/
+const SAFE_PATH = /^[a-z][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_][A-Za-z0-9._-]*)*\.rego$/
 
 export interface OpaRegoCompilerOptions {
   /** Path of the `opa` binary. */

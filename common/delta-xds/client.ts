@@ -16,7 +16,10 @@ export interface Received {
 
 export interface ClientType {
   readonly resources: ReadonlyMap<string, XdsResource>
-  /** Names that may be claimed in initial_resource_versions: those whose verdict was ACK. */
+  /**
+   * Names whose verdict was ACK. Only these are claimed as they are in initial_resource_versions; the others with a
+   * version that no server has, so that they are sent (or removed) again and the server hears the verdict.
+   */
   readonly settled: ReadonlySet<string>
   readonly pending: Received | undefined
   readonly answered: (Received & { readonly error: string | undefined }) | undefined
@@ -96,8 +99,8 @@ export function stepClient(state: ClientState, event: ClientEvent): ClientStep {
 function open(state: ClientState): ClientStep {
   const effects = PUBLISH_ORDER.map((typeUrl): ClientEffect => {
     const type = state.types.get(typeUrl) ?? EMPTY
-    const known = [...type.resources.values()].filter((r) => type.settled.has(r.name))
-    const initialVersions = new Map(known.map((r) => [r.name, r.version]))
+    const claim = (r: XdsResource) => (type.settled.has(r.name) ? r.version : `!${r.version}`)
+    const initialVersions = new Map([...type.resources.values()].map((r) => [r.name, claim(r)]))
     return { ...request(typeUrl, '', undefined), subscribe: [WILDCARD], initialVersions }
   })
   return { state: { connected: true, types: mapTypes(state, withoutPending) }, effects }

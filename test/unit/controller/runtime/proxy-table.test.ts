@@ -1,0 +1,71 @@
+/** What the table says of a proxy, from what the streams told it. */
+import t from 'tap'
+import { ProxyTable } from '../../../../controller/runtime/proxy-table.ts'
+
+const report = { enforcedGeneration: 'g', bundleRevision: 'b', ready: true, detail: '' }
+
+t.test('a proxy is connected while one of its streams is open', async (t) => {
+  const table = new ProxyTable()
+  const first = table.opened('a')
+  const second = table.opened('a')
+  first()
+  first()
+  t.match(table.list(), [{ nodeId: 'a', connected: true }])
+  second()
+  t.match(table.list(), [{ nodeId: 'a', connected: false }])
+})
+
+t.test('what a proxy reported ends with its last stream', async (t) => {
+  const table = new ProxyTable()
+  const close = table.opened('a')
+  table.reported('a', report)
+  t.match(table.list(), [report])
+  close()
+  t.match(table.list(), [{ enforcedGeneration: '', ready: false, detail: 'not connected' }])
+})
+
+t.test('a refusal stands until an ACK of its type, or a new xDS stream', async (t) => {
+  const table = new ProxyTable()
+  table.nacked('a', 'lds', 'bad')
+  table.nacked('a', 'cds', 'worse')
+  table.acked('a', 'lds')
+  t.same(table.list()[0]?.nacks, [{ typeUrl: 'cds', message: 'worse' }])
+  table.forgetNacks('a')
+  t.same(table.list()[0]?.nacks, [])
+})
+
+t.test('forgets proxies of workloads that are no more, once they are gone', async (t) => {
+  const table = new ProxyTable()
+  const close = table.opened('b')
+  table.nacked('a', 'lds', 'bad')
+  table.retain(new Set())
+  t.same(
+    table.list().map((p) => p.nodeId),
+    ['b'],
+  )
+  close()
+  table.retain(new Set())
+  t.same(table.list(), [])
+})
+
+t.test('tells its listeners of every change until they leave', async (t) => {
+  const table = new ProxyTable()
+  let count = 0
+  const leave = table.onChange(() => count++)
+  table.opened('a')
+  table.nacked('a', 'lds', 'bad')
+  table.acked('a', 'cds')
+  t.equal(count, 2, 'an ACK that clears nothing is no change')
+  leave()
+  table.reported('a', report)
+  t.equal(count, 2)
+})
+
+t.test('lists by node id', async (t) => {
+  const table = new ProxyTable()
+  for (const id of ['c', 'a', 'b']) table.opened(id)
+  t.same(
+    table.list().map((p) => p.nodeId),
+    ['a', 'b', 'c'],
+  )
+})

@@ -1,0 +1,38 @@
+/**
+ * The guards that stand first in every tree (LOWERING, verdict 6): the mirror of common/authz/guards.ts.
+ * In: the chain. Out: entries that deny what two readers could read differently.
+ */
+import {
+  GUARD_IDENTITY,
+  GUARD_PATH,
+  GUARD_SAN,
+  PATH_GUARD_PATTERN,
+} from '../../../common/authz/guards.ts'
+import { all, any, not, PATH, text, URI_SAN } from './predicate.ts'
+import type { Chain } from './rule.ts'
+import { action, type Entry } from './to-matcher.ts'
+
+const SOMETHING = '(?s).+'
+
+export function buildGuards(chain: Chain): readonly Entry[] {
+  const path = not(text(PATH, 'regex', PATH_GUARD_PATTERN))
+  const hasCertificate = any([
+    text(URI_SAN, 'regex', SOMETHING),
+    text({ kind: 'dnsSan' }, 'regex', SOMETHING),
+    text({ kind: 'subject' }, 'regex', SOMETHING),
+  ])
+  // Several URI SANs come joined by commas.
+  const san = text(URI_SAN, 'contains', ',')
+  const identity = all([not(text(URI_SAN, 'prefix', 'spiffe://')), hasCertificate])
+  return [
+    ...(chain.protocol === 'http'
+      ? [{ predicate: path, onMatch: action(GUARD_PATH, 'DENY') }]
+      : []),
+    ...(chain.transport === 'tls'
+      ? [
+          { predicate: san, onMatch: action(GUARD_SAN, 'DENY') },
+          { predicate: identity, onMatch: action(GUARD_IDENTITY, 'DENY') },
+        ]
+      : []),
+  ]
+}

@@ -45,8 +45,7 @@ const DEFAULT_CA = 'postern'
 
 export function propose(reading: Reading, state: AcceptedState, fresh: Fresh): Proposals {
   const problems = [...reading.problems]
-  const counted = countByKey(reading.candidates)
-  problems.push(...duplicateProblems(reading.candidates, counted))
+  problems.push(...reading.candidates.flatMap((c) => authorityChanged(c, state)))
   const refused = new Set(
     problems.flatMap((p) => (p.object === undefined ? [] : [formatRef(p.object)])),
   )
@@ -82,41 +81,6 @@ function acceptedOf(state: AcceptedState, key: ObjectKey): { accepted?: Accepted
   return accepted === undefined ? {} : { accepted }
 }
 
-function countByKey(
-  candidates: readonly Candidate[],
-): ReadonlyMap<ObjectKey, readonly Candidate[]> {
-  const counted = new Map<ObjectKey, Candidate[]>()
-  for (const candidate of candidates) {
-    const key = keyOf(candidate.object)
-    counted.set(key, [...(counted.get(key) ?? []), candidate])
-  }
-  return counted
-}
-
-/** One problem per copy, each naming the place of the others: neither may win by its order. */
-function duplicateProblems(
-  candidates: readonly Candidate[],
-  counted: ReadonlyMap<ObjectKey, readonly Candidate[]>,
-): Problem[] {
-  return candidates.flatMap((candidate) => {
-    const copies = counted.get(keyOf(candidate.object)) ?? []
-    if (copies.length < 2) return []
-    const others = copies
-      .filter((c) => c !== candidate)
-      .map((c) => `${c.source.file} (document ${c.source.document ?? 1})`)
-    return [
-      {
-        code: 'ERR_OBJECT_DUPLICATE' as const,
-        object: refOfObject(candidate.object),
-        field: 'metadata.name',
-        message: `the same object stands in ${others.join(', ')} too`,
-        remedy: 'delete one of them, or give it another name',
-        source: candidate.source,
-      },
-    ]
-  })
-}
-
 function identify(object: PosternObject, before: Seen | undefined, fresh: Fresh): Seen {
   const specHash = hashOf(object.spec)
   if (before === undefined) {
@@ -142,6 +106,26 @@ interface Absent {
   readonly refused: ReadonlySet<ObjectKey>
   readonly usable: ReadonlyMap<ObjectKey, Candidate>
   readonly state: AcceptedState
+}
+
+/** The root of a running mesh is not exchanged by a reference: every sidecar would distrust every other at once. */
+function authorityChanged(candidate: Candidate, state: AcceptedState): Problem[] {
+  const before = state.accepted.get(keyOf(candidate.object))?.object
+  if (!isKind(candidate.object, 'Mesh') || before === undefined || !isKind(before, 'Mesh'))
+    return []
+  const name = before.spec.certificateAuthorityRef?.name ?? DEFAULT_CA
+  if ((candidate.object.spec.certificateAuthorityRef?.name ?? DEFAULT_CA) === name) return []
+  const field = 'spec.certificateAuthorityRef.name'
+  return [
+    {
+      code: 'ERR_NOT_ENFORCEABLE',
+      object: refOfObject(candidate.object),
+      field,
+      message: `the certificate authority of a running mesh can't be exchanged; "${name}" stays in force`,
+      remedy: `name "${name}" again`,
+      source: candidate.locate(field),
+    },
+  ]
 }
 
 /** Undefined: it was deleted, and goes. `isNew`: nobody has named the problem yet. */
@@ -199,7 +183,7 @@ function authorityDeleted(accepted: AcceptedObject): Problem {
     field: '',
     message:
       'the CertificateAuthority was deleted from the manifests, but the Mesh uses it; it stays in force',
-    remedy: 'put it back, or name another in spec.certificateAuthorityRef of a new Mesh',
+    remedy: 'put it back',
     source: accepted.source,
   }
 }

@@ -1,0 +1,56 @@
+/**
+ * From files to a reading. In: the folder's files and what is in force. Out: candidates and problems.
+ * An empty folder, or an empty file that had objects, is taken for a lost mount or a save under way, not for deletion.
+ */
+import { formatRef, type Problem } from '../../../common/errors.ts'
+import { parseManifests } from '../crd/manifests.ts'
+import { locateIn } from './locate.ts'
+import type { AcceptedState, Candidate, Reading } from './objects.ts'
+
+/** The same shape as the runtime's port; core doesn't import runtime. */
+export type File =
+  | { readonly path: string; readonly text: string }
+  | { readonly path: string; readonly unreadable: string }
+
+/** A path that is empty, or ends in `/`, stands for everything below it. */
+export function readManifests(files: readonly File[], state: AcceptedState): Reading {
+  const hadObjects = new Set([...state.accepted.values()].map((a) => a.source.file))
+  const problems: Problem[] = []
+  if (files.length === 0 && hadObjects.size > 0)
+    problems.push(notReadable('', 'it has no manifests'))
+  const texts = new Map<string, string>()
+  for (const file of files) {
+    const why = whyUnreadable(file, hadObjects)
+    if (why !== undefined) problems.push(notReadable(file.path, why))
+    else if ('text' in file) texts.set(file.path, file.text)
+  }
+  const parsed = parseManifests(
+    [...texts].map(([path, text]) => ({ path, text })),
+    { previous: (ref) => state.accepted.get(formatRef(ref))?.object },
+  )
+  const candidates = parsed.documents.flatMap(({ object, source }): Candidate[] =>
+    object === undefined
+      ? []
+      : [{ object, source, locate: locateIn(texts.get(source.file) ?? '', source) }],
+  )
+  return { candidates, problems: [...problems, ...parsed.problems] }
+}
+
+function whyUnreadable(file: File, hadObjects: ReadonlySet<string>): string | undefined {
+  if ('unreadable' in file) return file.unreadable
+  return file.text.trim() === '' && hadObjects.has(file.path) ? 'it is empty' : undefined
+}
+
+function notReadable(path: string, why: string): Problem {
+  const what = path === '' ? 'the manifests folder' : path.endsWith('/') ? 'the folder' : 'the file'
+  return {
+    code: 'ERR_MANIFEST_NOT_READABLE',
+    field: '',
+    message: `${what} can't be used: ${why}; its objects stay as they were`,
+    remedy:
+      why === 'it is empty'
+        ? 'delete the file to remove its objects, or write them again'
+        : 'make it readable again; delete single files to remove their objects',
+    source: { file: path },
+  }
+}

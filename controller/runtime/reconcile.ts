@@ -1,0 +1,245 @@
+/**
+ * The controller's loop: gather (files) → decide (core/accept, core/translate, core/xds, core/bundle) → apply (store,
+ * then publish). Level-based: each pass starts from all files and what is in force.
+ * Never publishes what is not stored, never stores what is not wholly accepted, never forgets the last good.
+ */
+import type { Clock } from '../../common/clock.ts'
+import { encodeGeneration, wasmDigests } from '../core/accept/generation.ts'
+import { type AcceptedState, NOTHING_ACCEPTED } from '../core/accept/objects.ts'
+import { type Proposals, propose } from '../core/accept/propose.ts'
+import { readManifests } from '../core/accept/reading.ts'
+import { type Settlement, settle } from '../core/accept/settle.ts'
+import { CompileCache } from './compile-cache.ts'
+import type {
+  Authority,
+  GenerationStore,
+  Log,
+  ManifestFile,
+  ManifestSource,
+  RegoCompiler,
+} from './ports.ts'
+import { ProblemLog } from './problem-log.ts'
+import { type Publication, Publications } from './publication.ts'
+import { Queue } from './queue.ts'
+
+export interface ReconcilerOptions {
+  readonly manifests: ManifestSource
+  readonly compiler: RegoCompiler
+  readonly store: GenerationStore
+  readonly authority: Authority
+  /** Serves a publication; called only when something changed. */
+  readonly publish: (publication: Publication) => Promise<void> | void
+  readonly clock: Clock
+  readonly newUid: () => string
+  readonly log: Log
+}
+
+/** What one pass found; status, problems and metrics are made of it. Immutable. */
+export interface View {
+  readonly proposals: Proposals
+  readonly settlement: Settlement
+  readonly problems: Settlement['problems']
+  /** What is served; absent until there is a Mesh and its CertificateAuthority. */
+  readonly publication: Publication | undefined
+  /** Epoch milliseconds at which `publication` was first served. */
+  readonly publishedAtMs: number | undefined
+}
+
+export interface ReconcileFigures {
+  readonly passes: number
+  readonly failures: number
+  readonly lastDurationMs: number
+  readonly totalDurationMs: number
+  /** Epoch milliseconds of the last pass that went through; 0: none yet. */
+  readonly lastGoodMs: number
+}
+
+/**
+ * How long a pass waits for Rego before it applies without it, milliseconds: an edit that brings an ALLOW and a DENY
+ * shall come into force as one. A compile takes some 100 ms.
+ */
+const HOLD_MS = 2000
+
+export class Reconciler {
+  readonly name = 'reconciler'
+  readonly #options: ReconcilerOptions
+  readonly #compile: CompileCache
+  readonly #queue: Queue
+  readonly #problemLog: ProblemLog
+  readonly #publications = new Publications()
+  readonly #listeners = new Set<() => void>()
+  #state: AcceptedState = NOTHING_ACCEPTED
+  #stored = ''
+  #wasm: ReadonlyMap<string, Uint8Array> = new Map()
+  #view: View | undefined
+  #pendingSinceMs: number | undefined
+  #stopWatching: (() => Promise<void>) | undefined
+  #figures = { passes: 0, failures: 0, lastDurationMs: 0, totalDurationMs: 0, lastGoodMs: 0 }
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options
+    const { compiler, log } = options
+    this.#problemLog = new ProblemLog(log)
+    this.#queue = new Queue({ run: (signal) => this.#run(signal), log })
+    this.#compile = new CompileCache({ compiler, log, onSettled: () => this.#queue.request() })
+  }
+
+  /** Publishes the stored generation at once, then watches the manifests and follows them. */
+  async start(): Promise<void> {
+    await this.#restore()
+    this.#stopWatching = await this.#options.manifests.watch(() => this.#queue.request())
+    this.#queue.request()
+  }
+
+  async stop(): Promise<void> {
+    await this.#stopWatching?.()
+    await this.#queue.stop()
+    await this.#compile.stop()
+  }
+
+  view(): View | undefined {
+    return this.#view
+  }
+
+  figures(): ReconcileFigures {
+    return this.#figures
+  }
+
+  /** After each pass. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async #restore(): Promise<void> {
+    const { store, log } = this.#options
+    const loaded = await store.load()
+    for (const fault of loaded.faults) {
+      log.error({ code: 'ERR_STATE_CORRUPT', reason: fault }, 'stored generation is damaged')
+    }
+    if (loaded.state === undefined) return
+    this.#state = loaded.state
+    this.#stored = fingerprint(loaded.state)
+    this.#wasm = loaded.wasm
+    for (const { artifact } of loaded.state.accepted.values()) {
+      const wasm = artifact && loaded.wasm.get(artifact.wasmDigest)
+      if (artifact && wasm) this.#compile.seed(artifact.unitDigest, artifact, wasm)
+    }
+    const accepted = [...loaded.state.accepted].map(([key, object]) => ({ key, accepted: object }))
+    const proposals = { proposals: accepted, seen: loaded.state.seen, problems: [] }
+    const settlement = settle(accepted, (unit) => this.#compile.stateOf(unit))
+    log.info({ objects: accepted.length }, 'stored generation restored')
+    await this.#serve(proposals, settlement)
+  }
+
+  async #run(signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
+    const { clock } = this.#options
+    const startMs = clock.monotonic()
+    this.#figures = { ...this.#figures, passes: this.#figures.passes + 1 }
+    try {
+      const result = await this.#pass(signal)
+      this.#figures = { ...this.#figures, lastGoodMs: clock.now() }
+      return result
+    } catch (error) {
+      this.#figures = { ...this.#figures, failures: this.#figures.failures + 1 }
+      throw error
+    } finally {
+      const lastDurationMs = clock.monotonic() - startMs
+      const totalDurationMs = this.#figures.totalDurationMs + lastDurationMs
+      this.#figures = { ...this.#figures, lastDurationMs, totalDurationMs }
+    }
+  }
+
+  async #pass(signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
+    const files = await this.#gather(signal)
+    const reading = readManifests(files, this.#state)
+    const now = new Date(this.#options.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+    const proposals = propose(reading, this.#state, { now, newUid: this.#options.newUid })
+    const settlement = settle(proposals.proposals, (unit) => this.#compile.stateOf(unit))
+    this.#compile.want(settlement.units)
+    const holdMs = this.#holdFor(settlement)
+    if (holdMs > 0) {
+      this.#show(proposals, settlement, this.#view?.publication)
+      return { requeueAfterMs: holdMs }
+    }
+    await this.#keep(proposals, settlement)
+    await this.#serve(proposals, settlement)
+    return {}
+  }
+
+  /** A folder that can't be read is one place that can't be read: everything below stays as it was. */
+  async #gather(signal: AbortSignal): Promise<readonly ManifestFile[]> {
+    try {
+      return await this.#options.manifests.read(signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      return [{ path: '', unreadable: error instanceof Error ? error.message : String(error) }]
+    }
+  }
+
+  /** Milliseconds that this pass must still wait for Rego; 0: none. */
+  #holdFor(settlement: Settlement): number {
+    if (settlement.pending.size === 0) {
+      this.#pendingSinceMs = undefined
+      return 0
+    }
+    const nowMs = this.#options.clock.monotonic()
+    this.#pendingSinceMs ??= nowMs
+    return Math.max(0, this.#pendingSinceMs + HOLD_MS - nowMs)
+  }
+
+  /** Stores what is accepted now, if it differs from what is stored. */
+  async #keep({ seen }: Proposals, { accepted }: Settlement): Promise<void> {
+    const next: AcceptedState = { accepted, seen }
+    const wasm = this.#modulesOf(next)
+    const text = fingerprint(next)
+    if (text !== this.#stored) {
+      await this.#options.store.save(next, wasm)
+      this.#stored = text
+    }
+    this.#state = next
+    this.#wasm = wasm
+  }
+
+  /** The bytes of all modules that the state names: compiled now, or kept from before. */
+  #modulesOf(state: AcceptedState): ReadonlyMap<string, Uint8Array> {
+    const compiled = this.#compile.wasm()
+    return new Map(
+      wasmDigests(state).flatMap((digest) => {
+        const bytes = compiled.get(digest) ?? this.#wasm.get(digest)
+        return bytes === undefined ? [] : [[digest, bytes] as const]
+      }),
+    )
+  }
+
+  async #serve(proposals: Proposals, settlement: Settlement): Promise<void> {
+    const { authority, publish, log } = this.#options
+    const { model } = settlement
+    if (model === undefined) {
+      this.#show(proposals, settlement, this.#view?.publication)
+      return
+    }
+    const trustBundle = await authority.ensure(model)
+    const next = await this.#publications.build(model, { trustBundle, wasm: this.#wasm })
+    const before = this.#view?.publication
+    if (before?.generation !== next.generation) {
+      await publish(next)
+      log.info({ generation: next.generation, workloads: next.snapshots.size }, 'published')
+    }
+    this.#show(proposals, settlement, next)
+  }
+
+  #show(proposals: Proposals, settlement: Settlement, publication: Publication | undefined): void {
+    const problems = [...proposals.problems, ...settlement.problems]
+    const isSame = publication?.generation === this.#view?.publication?.generation
+    const publishedAtMs =
+      publication === undefined || isSame ? this.#view?.publishedAtMs : this.#options.clock.now()
+    this.#view = { proposals, settlement, problems, publication, publishedAtMs }
+    this.#problemLog.update(problems)
+    for (const listener of this.#listeners) listener()
+  }
+}
+
+function fingerprint(state: AcceptedState): string {
+  return encodeGeneration({ sequence: 0, state })
+}

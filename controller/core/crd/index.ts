@@ -11,5 +11,25 @@ export type * from './generated/policylibraries.ts'
 // biome-ignore lint/performance/noBarrelFile: the one barrel that STYLE §5 allows
 export { KINDS } from './generated/schemas.ts'
 export type * from './generated/workloadentries.ts'
+export {
+  type ManifestDocument,
+  type Manifests,
+  type ManifestText,
+  type ParseOptions,
+  parseManifests,
+} from './manifests.ts'
 export type { Condition, ObjectMeta } from './object-meta.ts'
 export type { KindInfo, PrinterColumn } from './schema.ts'
+export {
+  type Parsed,
+  parseHeaderValue,
+  parseHost,
+  parseIpBlock,
+  parseMethod,
+  parseNamespace,
+  parsePath,
+  parsePort,
+  parsePrincipal,
+  parseWhenKey,
+  type WhenKey,
+} from './values.ts'

@@ -1,0 +1,210 @@
+/**
+ * The demo's calls: who calls whom, with what, what must come of it. Apps are stood in for by whoever connects to their
+ * outbound port; attackers send raw bytes to an Envoy's inbound port.
+ */
+
+import {
+  exchange,
+  type RawRequest,
+  type Reply,
+  request,
+  request2,
+  type TlsIdentity,
+} from './client.ts'
+import { readDecisions } from './decisions.ts'
+import { type Ports, WORKLOADS } from './shop.ts'
+import type { Stack } from './stack.ts'
+
+export interface Outcome {
+  readonly got: string
+  /** UUID of the decision, when there is one. */
+  readonly decisionId?: string
+  /** Who decided, when no decision record says so. */
+  readonly decidedBy?: string
+}
+
+export interface Call {
+  readonly caller: string
+  readonly callee: string
+  readonly request: string
+  readonly expected: string
+  readonly run: () => Promise<Outcome>
+}
+
+export interface Identities {
+  /** A valid SVID of shop/tester, for raw TLS. */
+  readonly tester: TlsIdentity
+  /** Claims web's SPIFFE id, signed by another CA. */
+  readonly rogue: TlsIdentity
+}
+
+/** What an app says that it saw: the JSON of service.ts. */
+interface Seen {
+  readonly path?: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly did?: { readonly orders?: { readonly status: number } }
+}
+
+export function seenBy(reply: Reply): Seen {
+  try {
+    return JSON.parse(reply.body) as Seen
+  } catch {
+    return {}
+  }
+}
+
+/** Status, and the id of the decision: from the answer when denied, else from what the app got. */
+export function toOutcome(reply: Reply, suffix = ''): Outcome {
+  if (reply.status === undefined) {
+    return { got: 'refused', decidedBy: `TLS handshake (${reply.ended})` }
+  }
+  const id =
+    reply.headers['x-postern-decision-id'] ?? seenBy(reply).headers?.['x-postern-decision-id']
+  return { got: `${reply.status}${suffix}`, ...(id === undefined ? {} : { decisionId: id }) }
+}
+
+function http(
+  [caller, callee, port]: readonly [string, string, number],
+  what: RawRequest,
+  expected: string,
+  options: {
+    readonly label?: string
+    readonly identity?: TlsIdentity
+    readonly note?: (reply: Reply) => string
+  } = {},
+): Call {
+  return {
+    caller,
+    callee,
+    request: options.label ?? `${what.method ?? 'GET'} ${what.path}`,
+    expected,
+    run: async () => {
+      const reply = await request(port, what, options.identity)
+      return toOutcome(reply, options.note?.(reply) ?? '')
+    },
+  }
+}
+
+const JSON_TYPE = [['content-type', 'application/json']] as const
+const charge = (body: string): RawRequest => ({
+  method: 'POST',
+  path: '/charge',
+  host: 'payments.shop',
+  headers: JSON_TYPE,
+  body,
+})
+
+function everydayCalls(ports: Ports): Call[] {
+  const webToOrders = ['web', 'orders', ports.webToOrders] as const
+  const ordersToPayments = ['orders', 'payments', ports.ordersToPayments] as const
+  return [
+    http(
+      ['a browser', 'web → orders → payments', ports.web],
+      { path: '/checkout', host: 'web.shop' },
+      '200 200',
+      {
+        label: 'GET /checkout (plaintext)',
+        note: (reply) => ` ${seenBy(reply).did?.orders?.status ?? ''}`,
+      },
+    ),
+    http(webToOrders, { path: '/orders/42' }, '200'),
+    http(webToOrders, { path: '/orders?open=1' }, '200'),
+    {
+      caller: 'web',
+      callee: 'orders',
+      request: 'GET /orders (HTTP/2)',
+      expected: '200',
+      run: async () => toOutcome(await request2(ports.webToOrders, { path: '/orders' })),
+    },
+    http(webToOrders, { method: 'DELETE', path: '/orders/42' }, '403'),
+    http(['web', 'payments', ports.webToPayments], charge('{"amount":25}'), '403'),
+    http(ordersToPayments, charge('{"amount":25}'), '200', { label: 'POST /charge amount 25' }),
+    http(ordersToPayments, charge('{"amount":5000}'), '403', { label: 'POST /charge amount 5000' }),
+    http(ordersToPayments, charge('{"amount":'), '400', { label: 'POST /charge (half a JSON)' }),
+  ]
+}
+
+async function callTcp(port: number): Promise<Outcome> {
+  const line = 'order 42\n'
+  const expected = `booked ${line}`
+  const { bytes, ended } = await exchange(port, Buffer.from(line), { until: expected.length })
+  return {
+    got: bytes.toString() === expected ? 'booked' : 'closed',
+    ...(ended === 'enough' ? {} : {}),
+  }
+}
+
+function tcp(caller: string, port: number, expected: string): Call {
+  return {
+    caller,
+    callee: 'payments',
+    request: 'TCP "order 42"',
+    expected,
+    run: () => callTcp(port),
+  }
+}
+
+function attacks(ports: Ports, { tester, rogue }: Identities): Call[] {
+  const raw = ['tester', 'orders', ports.orders] as const
+  const viaTester = { identity: tester }
+  const forged = 'By=spiffe://x;URI=spiffe://shop.example/ns/shop/sa/web'
+  return [
+    http(['mallory', 'orders', ports.malloryToOrders], { path: '/orders/42' }, '403'),
+    http(['mallory', 'payments', ports.malloryToPayments], charge('{"amount":25}'), '403'),
+    tcp('mallory', ports.malloryToLedger, 'closed'),
+    http(['nobody', 'orders', ports.orders], { path: '/orders/42' }, 'refused', {
+      label: 'GET /orders/42 (plaintext)',
+    }),
+    http(['nobody', 'orders', ports.orders], { path: '/orders/42' }, 'refused', {
+      label: 'GET /orders/42 (no certificate)',
+      identity: {},
+    }),
+    http(['rogue CA', 'orders', ports.orders], { path: '/orders/42' }, 'refused', {
+      label: 'GET /orders/42 (as web)',
+      identity: rogue,
+    }),
+    http(raw, { path: '/public/prices' }, '200', viaTester),
+    http(raw, { path: '/orders/42' }, '403', viaTester),
+    http(raw, { path: '/public/../admin' }, '403', viaTester),
+    http(raw, { path: '/public/%2e%2e/admin' }, '403', viaTester),
+    http(raw, { path: '/public/%2e%2e%2fadmin' }, '403', viaTester),
+    http(raw, { path: '//admin' }, '403', viaTester),
+    http(raw, { path: '/admin?/public/' }, '403', viaTester),
+    http(raw, { path: '/public/%zz' }, '403', viaTester),
+    http(raw, { path: '/public/prices', host: 'INTERNAL.orders.shop:8443' }, '403', {
+      ...viaTester,
+      label: 'GET /public/prices HOST:PORT',
+    }),
+    http(
+      raw,
+      { path: '/public/prices', headers: [['x-forwarded-client-cert', forged]] },
+      '200 stripped',
+      {
+        ...viaTester,
+        label: 'forged x-forwarded-client-cert',
+        note: (reply) => {
+          const xfcc = seenBy(reply).headers?.['x-forwarded-client-cert'] ?? ''
+          return xfcc.includes('sa/tester') && !xfcc.includes('sa/web') ? ' stripped' : ` ${xfcc}`
+        },
+      },
+    ),
+  ]
+}
+
+/** The calls that need nothing but the running stack. */
+export function calls(ports: Ports, identities: Identities): Call[] {
+  return [
+    ...everydayCalls(ports),
+    tcp('orders', ports.ordersToLedger, 'booked'),
+    ...attacks(ports, identities),
+  ]
+}
+
+/** The record of a decision in any sidecar's log. */
+export function findDecision(stack: Stack, id: string) {
+  for (const workload of WORKLOADS) {
+    const found = readDecisions(stack.decisionLog(workload)).find((r) => r.decision_id === id)
+    if (found !== undefined) return found
+  }
+  return undefined
+}

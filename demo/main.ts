@@ -1,0 +1,141 @@
+/**
+ * `make demo`: starts the shop with all real parts, makes the calls, prints the table, exits 1 when one row differs.
+ * KEEP=1 keeps it up until Ctrl-C and prints what to try. Nothing of it is left behind.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { formatTable } from '../cli/output/table.ts'
+import { type Call, calls, findDecision, type Outcome } from './calls.ts'
+import { describeDecision } from './decisions.ts'
+import { edits } from './edits.ts'
+import { probe, waitFor } from './process.ts'
+import { makeRogueIdentity } from './rogue.ts'
+import { portsOf, WORKLOADS } from './shop.ts'
+import { type Stack, startStack } from './stack.ts'
+import { fetchIdentity } from './tester.ts'
+
+/** ALS entries arrive in batches; a record that isn't there by then is missing. */
+const RECORD_MS = 3000
+const HEADING = [
+  '',
+  'CALLER',
+  'CALLEE',
+  'REQUEST',
+  'EXPECTED',
+  'GOT',
+  'DECIDED BY',
+  'DECISION ID',
+  'MS',
+]
+
+interface Result {
+  readonly ok: boolean
+  readonly cells: readonly string[]
+}
+
+async function decidedBy(stack: Stack, outcome: Outcome): Promise<string | undefined> {
+  const { decisionId } = outcome
+  if (decisionId === undefined) return outcome.decidedBy
+  let text: string | undefined
+  const isThere = () => {
+    const record = findDecision(stack, decisionId)
+    text = record === undefined ? undefined : describeDecision(record)
+    return text !== undefined
+  }
+  await waitFor(`the record of decision ${decisionId}`, isThere, { timeoutMs: RECORD_MS }).catch(
+    () => undefined,
+  )
+  return text ?? 'NO RECORD'
+}
+
+async function makeCall(stack: Stack, call: Call): Promise<Result> {
+  const start = performance.now()
+  const outcome = await call.run().catch((error: unknown): Outcome => ({ got: String(error) }))
+  const ms = Math.round(performance.now() - start)
+  const by = await decidedBy(stack, outcome)
+  const ok = outcome.got === call.expected && by !== 'NO RECORD'
+  const { caller, callee, request, expected } = call
+  const id = outcome.decisionId ?? ''
+  return {
+    ok,
+    cells: [ok ? '✓' : '✗', caller, callee, request, expected, outcome.got, by ?? '', id, `${ms}`],
+  }
+}
+
+async function makeCalls(stack: Stack): Promise<readonly Result[]> {
+  const tester = await fetchIdentity(stack, 'shop/tester')
+  const rogue = makeRogueIdentity('spiffe://shop.example/ns/shop/sa/web')
+  const results: Result[] = []
+  for (const call of [...calls(stack.ports, { tester, rogue }), ...edits(stack)]) {
+    results.push(await makeCall(stack, call))
+  }
+  return results
+}
+
+/** The hints of KEEP=1: every line can be copied as it stands. */
+function formatHints(stack: Stack): string {
+  const { work, ports } = stack
+  const orders = stack.decisionLog('shop/orders')
+  return `
+The shop is up. In another terminal, from this directory:
+  curl -i http://127.0.0.1:${ports.webToOrders}/orders/42                     # as web: allowed
+  curl -i http://127.0.0.1:${ports.malloryToOrders}/orders/42                     # as mallory: denied; the answer names its decision
+  curl -i -d '{"amount":5000}' -H 'content-type: application/json' http://127.0.0.1:${ports.ordersToPayments}/charge
+  bin/postern get authorizationpolicies -A --state ${stack.state}
+  bin/postern describe authorizationpolicy payments-charge -n shop --state ${stack.state}
+  tail -f ${orders}                                     # each decision, one JSON line
+  \${EDITOR:-vi} ${join(stack.manifests, 'orders.yaml')}                       # edit a policy: in force at once
+Logs are in ${work}. Ctrl-C ends it all.
+`
+}
+
+function untilSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
+  })
+}
+
+async function refuseTakenPorts(): Promise<void> {
+  for (const port of portsOf(0)) {
+    if ((await probe(port, '/')) !== undefined) {
+      throw new Error(
+        `port ${port} is taken by another program; end it (an earlier \`KEEP=1 make demo\`?) and start again`,
+      )
+    }
+  }
+}
+
+export async function runDemo(keep: boolean): Promise<boolean> {
+  await refuseTakenPorts()
+  const start = performance.now()
+  const work = mkdtempSync(join(tmpdir(), 'postern-demo-'))
+  let stack: Stack | undefined
+  try {
+    stack = await startStack({ work })
+    const up = ((performance.now() - start) / 1000).toFixed(1)
+    process.stdout.write(
+      `controller, ${WORKLOADS.length} sidecars with Envoy and 3 apps are up after ${up} s\n\n`,
+    )
+    const results = await makeCalls(stack)
+    process.stdout.write(formatTable([HEADING, ...results.map((r) => r.cells)]))
+    const wrong = results.filter((r) => !r.ok).length
+    const took = ((performance.now() - start) / 1000).toFixed(1)
+    process.stdout.write(
+      `\n${results.length - wrong} of ${results.length} calls as expected, ${took} s\n`,
+    )
+    if (keep) {
+      process.stdout.write(formatHints(stack))
+      await untilSignal()
+    }
+    return wrong === 0
+  } finally {
+    await stack?.stop()
+    if (process.env.POSTERN_DEMO_LOGS === undefined) rmSync(work, { recursive: true, force: true })
+    else process.stdout.write(`logs are kept in ${work}\n`)
+  }
+}
+
+if (import.meta.main) {
+  process.exitCode = (await runDemo(process.env.KEEP === '1')) ? 0 : 1
+}

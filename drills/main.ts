@@ -1,0 +1,73 @@
+/**
+ * `make proof`: every drill at the length that its issue states, the result written to docs/proof.md with commit and
+ * machine. Exit 1 when one claim doesn't hold.
+ */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Stack, type StackOptions, startStack } from '../demo/stack.ts'
+import { drillRegoEdit, drillRulesEdit } from './edit.ts'
+import { drillEndlessPolicy, drillOnePackage } from './hostile.ts'
+import { drillOutage } from './outage.ts'
+import { drillRenewal, withShortSvids } from './renewal.ts'
+import type { DrillReport } from './report.ts'
+import { drillStranger } from './stranger.ts'
+
+const RESULT = fileURLToPath(new URL('../docs/proof.md', import.meta.url))
+/** Beside a demo that is kept up. */
+const PORT_OFFSET = 1000
+
+/** Starts a stack, runs the drill on it, and takes all of it away again. */
+export async function onStack(
+  options: Omit<StackOptions, 'work'>,
+  drill: (stack: Stack) => Promise<readonly DrillReport[]>,
+): Promise<readonly DrillReport[]> {
+  const work = mkdtempSync(join(os.tmpdir(), 'postern-drill-'))
+  let stack: Stack | undefined
+  try {
+    stack = await startStack({ ...options, work })
+    return await drill(stack)
+  } finally {
+    await stack?.stop()
+    if (process.env.POSTERN_DEMO_LOGS === undefined) rmSync(work, { recursive: true, force: true })
+    else process.stdout.write(`logs are kept in ${work}\n`)
+  }
+}
+
+function formatReport(report: DrillReport): string {
+  const rows = report.claims.map((c) => `| ${c.holds ? '✓' : '✗'} | ${c.text} | ${c.seen} |`)
+  return `## ${report.name}\n\n| | claim | seen |\n| --- | --- | --- |\n${rows.join('\n')}\n`
+}
+
+function machine(): string {
+  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim()
+  const day = new Date().toISOString().slice(0, 10)
+  return `Commit ${commit}, ${day}, ${os.cpus().length} × ${os.cpus()[0]?.model ?? 'CPU'}, ${os.type()} ${os.release()}, Node ${process.versions.node}.`
+}
+
+async function runAll(rounds: number, renewals: number): Promise<DrillReport[]> {
+  const plain = await onStack({ portOffset: PORT_OFFSET }, async (stack) => [
+    await drillRulesEdit(stack, rounds),
+    await drillRegoEdit(stack, rounds),
+    await drillOnePackage(stack),
+    await drillStranger(stack),
+    await drillOutage(stack, Math.max(1, Math.floor(rounds / 3))),
+  ])
+  const short = await onStack({ portOffset: PORT_OFFSET, edit: withShortSvids }, async (stack) => [
+    await drillRenewal(stack, renewals),
+    await drillEndlessPolicy(stack),
+  ])
+  return [...plain, ...short]
+}
+
+if (import.meta.main) {
+  const rounds = Number(process.env.ROUNDS ?? 10)
+  const renewals = Number(process.env.RENEWALS ?? 6)
+  const reports = await runAll(rounds, renewals)
+  const text = `# Proof\n\nWritten by \`make proof\`. ${machine()}\n\n${reports.map(formatReport).join('\n')}`
+  writeFileSync(RESULT, text)
+  process.stdout.write(text)
+  process.exitCode = reports.every((r) => r.claims.every((c) => c.holds)) ? 0 : 1
+}

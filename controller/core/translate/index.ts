@@ -1,0 +1,194 @@
+/**
+ * Custom resources → the mesh as values, and what is wrong with them (STYLE §2, "decide").
+ * Pure: equal objects in any order give an equal model. Every problem names the object and field that the user can
+ * mend, so the caller may put that object's last good version in its place and translate again.
+ * An object with a problem is used as far as it is sound, and never so that it opens something.
+ */
+import type { Problem } from '../../../common/errors.ts'
+import type { Policy, PolicyAction, PolicySet, RegoPolicy } from '../../../common/policy-set.ts'
+import type {
+  AuthorizationPolicy,
+  CertificateAuthority,
+  Mesh,
+  PeerAuthentication,
+  WorkloadEntry,
+} from '../crd/index.ts'
+import {
+  type MeshSettings,
+  type OutboundPort,
+  type Translation,
+  type Workload,
+  workloadKey,
+} from '../model/mesh.ts'
+import { attach } from './attachment.ts'
+import { translateAuthorizationPolicy } from './authorization-policy.ts'
+import { translateMesh } from './mesh.ts'
+import { compareAge, compareText } from './objects.ts'
+import { translateOutbound, translateServices } from './outbound.ts'
+import {
+  type PeerAuthenticationTranslation,
+  type PortSubject,
+  translatePeerAuthentications,
+} from './peer-authentication.ts'
+import { type PortClaims, refusedKey, settlePorts } from './port-claims.ts'
+import { translateWorkloadEntry, type WorkloadDraft } from './workload-entry.ts'
+
+export interface TranslationInput {
+  readonly mesh: Mesh | undefined
+  readonly certificateAuthorities: readonly CertificateAuthority[]
+  readonly peerAuthentications: readonly PeerAuthentication[]
+  readonly workloadEntries: readonly WorkloadEntry[]
+  readonly policies: readonly PolicyInput[]
+  /** UID of each WorkloadEntry, by `namespace/name`. */
+  readonly uids: ReadonlyMap<string, string>
+}
+
+export interface PolicyInput {
+  readonly object: AuthorizationPolicy
+  /** The policy's compiled Rego; absent when it has none. */
+  readonly rego?: RegoPolicy
+}
+
+const ACTION_ORDER: readonly PolicyAction[] = ['DENY', 'AUDIT', 'ALLOW']
+
+/** The model of `input` and all its problems. Without Mesh or CertificateAuthority there is no model. */
+export function translate(input: TranslationInput): Translation {
+  const { mesh, certificateAuthority, problems } = translateMesh(
+    input.mesh,
+    input.certificateAuthorities,
+  )
+  if (mesh === undefined || certificateAuthority === undefined) {
+    return { model: undefined, problems }
+  }
+  const { workloads, problems: more } = translateWorkloads(input, mesh)
+  const byKey = new Map(
+    workloads.map((w) => [workloadKey(w), w] as const).sort(([a], [b]) => compareText(a, b)),
+  )
+  return {
+    model: { mesh, certificateAuthority, workloads: byKey },
+    problems: [...problems, ...more].sort(compareProblems),
+  }
+}
+
+interface Workloads {
+  readonly workloads: readonly Workload[]
+  readonly problems: readonly Problem[]
+}
+
+function translateWorkloads(input: TranslationInput, mesh: MeshSettings): Workloads {
+  const entries = [...input.workloadEntries]
+    .sort(compareAge)
+    .map((object) => translateWorkloadEntry(object, mesh.trustDomain))
+  const subjects = entries.map((entry) => entry.subject)
+  const drafts = entries.flatMap(({ draft }) => (draft === undefined ? [] : [draft]))
+  const claims = settlePorts(drafts)
+  const { services, problems: serviceProblems } = translateServices(drafts, claims)
+  const peers = translatePeerAuthentications(input.peerAuthentications, subjects, mesh.mtlsMode)
+  const policies = translatePolicies(input.policies, subjects, mesh)
+  const problems = [
+    ...entries.flatMap((entry) => entry.problems),
+    ...claims.problems,
+    ...serviceProblems,
+    ...peers.problems,
+    ...policies.problems,
+  ]
+  const workloads = drafts.map((draft): Workload => {
+    const { outbound, problems: more } = translateOutbound(draft, services, claims)
+    problems.push(...more)
+    const policySet = toPolicySet(draft, mesh, policies.byWorkload)
+    const uid = uidOf(input, draft)
+    return assemble(draft, { uid, outbound, policySet, claims, peers })
+  })
+  return { workloads, problems }
+}
+
+interface Parts {
+  readonly uid: string
+  readonly outbound: readonly OutboundPort[]
+  readonly policySet: PolicySet
+  readonly claims: PortClaims
+  readonly peers: PeerAuthenticationTranslation
+}
+
+function assemble(draft: WorkloadDraft, parts: Parts): Workload {
+  const { namespace, name, service, serviceAccount, spiffeId, labels } = draft
+  const served = draft.inbound.filter(
+    (port) => !parts.claims.refused.has(refusedKey(draft, `spec.inbound[${port.index}]`)),
+  )
+  return {
+    namespace,
+    name,
+    uid: parts.uid,
+    serviceAccount,
+    spiffeId,
+    service,
+    labels: Object.fromEntries(Object.entries(labels).sort(([a], [b]) => compareText(a, b))),
+    inbound: served
+      .map(({ index: _, ...port }) => ({ ...port, mtls: parts.peers.modeOf(draft, port.port) }))
+      .sort((a, b) => a.port - b.port),
+    outbound: [...parts.outbound].sort((a, b) => a.port - b.port),
+    policySet: parts.policySet,
+  }
+}
+
+function uidOf(input: TranslationInput, draft: WorkloadDraft): string {
+  const key = workloadKey(draft)
+  const uid = input.uids.get(key)
+  if (uid === undefined) throw new Error(`no uid for workload ${key}`)
+  return uid
+}
+
+interface Policies {
+  readonly byWorkload: ReadonlyMap<string, readonly Policy[]>
+  readonly problems: readonly Problem[]
+}
+
+function translatePolicies(
+  inputs: readonly PolicyInput[],
+  subjects: readonly PortSubject[],
+  mesh: MeshSettings,
+): Policies {
+  const byWorkload = new Map<string, Policy[]>()
+  const problems: Problem[] = []
+  for (const { object, rego } of inputs) {
+    const translated = translateAuthorizationPolicy(object, { mesh, rego })
+    const attachment = attach(object, subjects)
+    problems.push(...translated.problems, ...attachment.problems)
+    if (translated.policy === undefined) continue
+    for (const subject of attachment.selected) {
+      const key = workloadKey(subject)
+      byWorkload.set(key, [...(byWorkload.get(key) ?? []), translated.policy])
+    }
+  }
+  return { byWorkload, problems }
+}
+
+function toPolicySet(
+  draft: WorkloadDraft,
+  mesh: MeshSettings,
+  byWorkload: Policies['byWorkload'],
+): PolicySet {
+  return {
+    workload: workloadKey(draft),
+    trustDomain: mesh.trustDomain,
+    defaultAction: mesh.defaultAction,
+    defaultMode: mesh.defaultMode,
+    policies: [...(byWorkload.get(workloadKey(draft)) ?? [])].sort(comparePolicies),
+  }
+}
+
+function comparePolicies(a: Policy, b: Policy): number {
+  return (
+    ACTION_ORDER.indexOf(a.action) - ACTION_ORDER.indexOf(b.action) ||
+    compareText(a.namespace, b.namespace) ||
+    compareText(a.name, b.name)
+  )
+}
+
+function compareProblems(a: Problem, b: Problem): number {
+  return compareText(problemKey(a), problemKey(b))
+}
+
+function problemKey({ object, field, code, message }: Problem): string {
+  return [object?.kind, object?.namespace, object?.name, field, code, message].join('\0')
+}

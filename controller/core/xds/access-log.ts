@@ -1,0 +1,58 @@
+/**
+ * Access logs of inbound chains, streamed to the sidecar (ALS): how decisions of Envoy's own RBAC reach the decision
+ * log. Source: envoy/extensions/access_loggers/grpc/v3/als.proto.
+ */
+import { create } from '@bufbuild/protobuf'
+import {
+  type AccessLog,
+  AccessLogSchema,
+} from '../../../proto/gen/envoy/config/accesslog/v3/accesslog_pb.js'
+import { ApiVersion } from '../../../proto/gen/envoy/config/core/v3/config_source_pb.js'
+import {
+  type CommonGrpcAccessLogConfig,
+  CommonGrpcAccessLogConfigSchema,
+  HttpGrpcAccessLogConfigSchema,
+  TcpGrpcAccessLogConfigSchema,
+} from '../../../proto/gen/envoy/extensions/access_loggers/grpc/v3/als_pb.js'
+import { duration, pack } from './encode.ts'
+import { ACCESS_LOG_BUFFER_BYTES, ACCESS_LOG_FLUSH_MS } from './limits.ts'
+import { ACCESS_LOG_CLUSTER } from './names.ts'
+
+/** Request header that names the decision; Envoy makes it, whatever the client sent. */
+export const DECISION_ID_HEADER = 'x-postern-decision-id'
+const LOG_NAME = 'postern'
+
+export function buildHttpAccessLog(): AccessLog {
+  return create(AccessLogSchema, {
+    name: 'envoy.access_loggers.http_grpc',
+    configType: {
+      case: 'typedConfig',
+      value: pack(HttpGrpcAccessLogConfigSchema, {
+        commonConfig: buildCommon(),
+        additionalRequestHeadersToLog: [DECISION_ID_HEADER, 'x-request-id', 'traceparent'],
+      }),
+    },
+  })
+}
+
+export function buildTcpAccessLog(): AccessLog {
+  return create(AccessLogSchema, {
+    name: 'envoy.access_loggers.tcp_grpc',
+    configType: {
+      case: 'typedConfig',
+      value: pack(TcpGrpcAccessLogConfigSchema, { commonConfig: buildCommon() }),
+    },
+  })
+}
+
+function buildCommon(): CommonGrpcAccessLogConfig {
+  return create(CommonGrpcAccessLogConfigSchema, {
+    logName: LOG_NAME,
+    grpcService: {
+      targetSpecifier: { case: 'envoyGrpc', value: { clusterName: ACCESS_LOG_CLUSTER } },
+    },
+    transportApiVersion: ApiVersion.V3,
+    bufferFlushInterval: duration(ACCESS_LOG_FLUSH_MS),
+    bufferSizeBytes: ACCESS_LOG_BUFFER_BYTES,
+  })
+}

@@ -1,0 +1,107 @@
+/**
+ * Clusters: the app behind an inbound port (one fixed address, plaintext) and the destination of an outbound port
+ * (endpoints by EDS, mTLS with pinned server ids).
+ */
+import { create } from '@bufbuild/protobuf'
+import type { Any } from '@bufbuild/protobuf/wkt'
+import {
+  type CircuitBreakers,
+  CircuitBreakersSchema,
+} from '../../../proto/gen/envoy/config/cluster/v3/circuit_breaker_pb.js'
+import {
+  type Cluster,
+  Cluster_DiscoveryType,
+  Cluster_LbPolicy,
+  ClusterSchema,
+} from '../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js'
+import { HttpProtocolOptionsSchema } from '../../../proto/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
+import type { InboundPort, MeshSettings, OutboundPort } from '../model/mesh.ts'
+import { duration, fromAds, pack } from './encode.ts'
+import { buildAssignment } from './endpoint.ts'
+import { buildHttp2Options } from './http2.ts'
+import * as limits from './limits.ts'
+import { appClusterName, serviceClusterName } from './names.ts'
+import { buildUpstreamTls } from './tls.ts'
+
+const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
+
+/** The app speaks what the port's protocol says, whatever the caller's connection is. */
+export function buildAppCluster(port: InboundPort): Cluster {
+  const name = appClusterName(port)
+  const app = { address: port.appAddress, port: port.appPort }
+  return create(ClusterSchema, {
+    ...buildCommon(name),
+    clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.STATIC },
+    loadAssignment: buildAssignment(name, [app]),
+    typedExtensionProtocolOptions: { [HTTP_OPTIONS]: buildAppProtocol(port) },
+  })
+}
+
+/** Towards a service the protocol is the one of the app's own connection: HTTP/1.1 stays so, gRPC stays HTTP/2. */
+export function buildServiceCluster(port: OutboundPort, mesh: MeshSettings): Cluster {
+  const name = serviceClusterName(port)
+  const lifeMs = mesh.svidLifetimeSeconds * 1000 * limits.OUTBOUND_CONNECTION_LIFE_SHARE
+  return create(ClusterSchema, {
+    ...buildCommon(name),
+    clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.EDS },
+    edsClusterConfig: { edsConfig: fromAds(), serviceName: name },
+    lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,
+    transportSocket: buildUpstreamTls(port, mesh),
+    typedExtensionProtocolOptions: {
+      [HTTP_OPTIONS]: pack(HttpProtocolOptionsSchema, {
+        commonHttpProtocolOptions: {
+          idleTimeout: duration(limits.OUTBOUND_IDLE_TIMEOUT_MS),
+          maxConnectionDuration: duration(lifeMs),
+        },
+        upstreamProtocolOptions: {
+          case: 'useDownstreamProtocolConfig',
+          value: { httpProtocolOptions: {}, http2ProtocolOptions: buildHttp2Options() },
+        },
+      }),
+    },
+  })
+}
+
+function buildCommon(name: string) {
+  return {
+    name,
+    connectTimeout: duration(limits.CONNECT_TIMEOUT_MS),
+    perConnectionBufferLimitBytes: limits.CONNECTION_BUFFER_BYTES,
+    circuitBreakers: buildCircuitBreakers(),
+  }
+}
+
+function buildAppProtocol(port: InboundPort): Any {
+  const isHttp2 = port.protocol === 'HTTP2' || port.protocol === 'GRPC'
+  return pack(HttpProtocolOptionsSchema, {
+    commonHttpProtocolOptions: {
+      idleTimeout: duration(
+        isHttp2 ? limits.OUTBOUND_IDLE_TIMEOUT_MS : limits.APP_HTTP1_IDLE_TIMEOUT_MS,
+      ),
+    },
+    upstreamProtocolOptions: {
+      case: 'explicitHttpConfig',
+      value: {
+        protocolConfig: isHttp2
+          ? { case: 'http2ProtocolOptions', value: buildHttp2Options() }
+          : { case: 'httpProtocolOptions', value: {} },
+      },
+    },
+  })
+}
+
+function buildCircuitBreakers(): CircuitBreakers {
+  return create(CircuitBreakersSchema, {
+    thresholds: [
+      {
+        maxConnections: limits.CIRCUIT_BREAKER_LIMIT,
+        maxPendingRequests: limits.CIRCUIT_BREAKER_LIMIT,
+        maxRequests: limits.CIRCUIT_BREAKER_LIMIT,
+        retryBudget: {
+          budgetPercent: { value: limits.RETRY_BUDGET_PERCENT },
+          minRetryConcurrency: limits.RETRY_BUDGET_MIN_CONCURRENCY,
+        },
+      },
+    ],
+  })
+}

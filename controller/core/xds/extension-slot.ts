@@ -1,0 +1,75 @@
+/**
+ * The places in a filter chain that ECDS fills (DESIGN §6): what decides is never inside a listener, since a listener
+ * update leaves open connections under the old policy.
+ * Until its configuration has come, and after it was removed, a slot denies everything.
+ */
+import { create } from '@bufbuild/protobuf'
+import type { Any } from '@bufbuild/protobuf/wkt'
+import {
+  type ExtensionConfigSource,
+  ExtensionConfigSourceSchema,
+} from '../../../proto/gen/envoy/config/core/v3/config_source_pb.js'
+import {
+  type Filter,
+  FilterSchema,
+} from '../../../proto/gen/envoy/config/listener/v3/listener_components_pb.js'
+import { RBAC_Action } from '../../../proto/gen/envoy/config/rbac/v3/rbac_pb.js'
+import { ExtAuthzSchema } from '../../../proto/gen/envoy/extensions/filters/http/ext_authz/v3/ext_authz_pb.js'
+import { RBACSchema as HttpRbacSchema } from '../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
+import {
+  type HttpFilter,
+  HttpFilterSchema,
+} from '../../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
+import { RBACSchema as NetworkRbacSchema } from '../../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
+import { fromAds, pack } from './encode.ts'
+import { extAuthzName, rbacName, type Transport } from './names.ts'
+
+/** An ALLOW list without policies: nothing matches, all is denied. */
+const ALLOW_NOTHING = { action: RBAC_Action.ALLOW, policies: {} }
+
+export function buildHttpRbacSlot(port: number, transport: Transport): HttpFilter {
+  const typeUrl = typeUrlOf(HttpRbacSchema.typeName)
+  return buildHttpSlot(rbacName(port, transport), denyAllHttp(), [typeUrl])
+}
+
+export function buildExtAuthzSlot(port: number, transport: Transport): HttpFilter {
+  // The default is an RBAC filter, since an ext_authz filter that denies without asking does not exist.
+  const typeUrls = [ExtAuthzSchema.typeName, HttpRbacSchema.typeName].map(typeUrlOf)
+  return buildHttpSlot(extAuthzName(port, transport), denyAllHttp(), typeUrls)
+}
+
+export function buildNetworkRbacSlot(port: number, transport: Transport): Filter {
+  const denyAll = pack(NetworkRbacSchema, { rules: ALLOW_NOTHING, statPrefix: 'default_' })
+  return create(FilterSchema, {
+    name: rbacName(port, transport),
+    configType: {
+      case: 'configDiscovery',
+      value: buildSource(denyAll, [typeUrlOf(NetworkRbacSchema.typeName)]),
+    },
+  })
+}
+
+function buildHttpSlot(name: string, denyAll: Any, typeUrls: string[]): HttpFilter {
+  return create(HttpFilterSchema, {
+    name,
+    configType: { case: 'configDiscovery', value: buildSource(denyAll, typeUrls) },
+  })
+}
+
+function denyAllHttp(): Any {
+  return pack(HttpRbacSchema, { rules: ALLOW_NOTHING, rulesStatPrefix: 'default_' })
+}
+
+/** The listener warms until the configuration is there: a port that isn't ready isn't open. */
+function buildSource(defaultConfig: Any, typeUrls: string[]): ExtensionConfigSource {
+  return create(ExtensionConfigSourceSchema, {
+    configSource: fromAds(),
+    defaultConfig,
+    applyDefaultConfigWithoutWarming: false,
+    typeUrls,
+  })
+}
+
+function typeUrlOf(typeName: string): string {
+  return `type.googleapis.com/${typeName}`
+}

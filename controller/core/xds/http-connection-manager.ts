@@ -1,0 +1,143 @@
+/**
+ * Envoy's HTTP connection manager for both directions: how requests are read, cleaned, named and logged.
+ * Inbound: paths and hosts are brought to one form before any filter decides on them (what Envoy matched is what WASM
+ * saw), what a client says about itself is removed, and the deciding filters stand before the router.
+ */
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import { HttpProtocolOptions_HeadersWithUnderscoresAction } from '../../../proto/gen/envoy/config/core/v3/protocol_pb.js'
+import {
+  type Filter,
+  FilterSchema,
+} from '../../../proto/gen/envoy/config/listener/v3/listener_components_pb.js'
+import { RouterSchema } from '../../../proto/gen/envoy/extensions/filters/http/router/v3/router_pb.js'
+import {
+  HttpConnectionManager_CodecType,
+  HttpConnectionManager_ForwardClientCertDetails,
+  HttpConnectionManager_PathWithEscapedSlashesAction,
+  HttpConnectionManager_ServerHeaderTransformation,
+  HttpConnectionManagerSchema,
+  type HttpFilter,
+  HttpFilterSchema,
+} from '../../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
+import type { InboundPort, MeshSettings, OutboundPort } from '../model/mesh.ts'
+import { buildHttpAccessLog } from './access-log.ts'
+import { duration, pack } from './encode.ts'
+import { buildExtAuthzSlot, buildHttpRbacSlot } from './extension-slot.ts'
+import { buildHttp2Options } from './http2.ts'
+import * as limits from './limits.ts'
+import { appClusterName, listenerName, serviceClusterName, type Transport } from './names.ts'
+import { buildHeaderHygiene, buildLocalReplies } from './request-hygiene.ts'
+import { buildAppRoute, buildServiceRoute } from './route.ts'
+
+type HcmInit = MessageInitShape<typeof HttpConnectionManagerSchema>
+
+/** The chain of an inbound HTTP port: RBAC, ext_authz, router. */
+export function buildInboundHttp(
+  port: InboundPort,
+  transport: Transport,
+  mesh: MeshSettings,
+): Filter {
+  return toFilter({
+    ...buildCommon(`${listenerName('inbound', port.port)}/${transport}`),
+    ...buildNormalization(),
+    ...buildConnectionLife(transport, mesh),
+    ...buildClientCertDetails(transport),
+    routeSpecifier: { case: 'routeConfig', value: buildAppRoute(appClusterName(port)) },
+    httpFilters: [
+      buildHttpRbacSlot(port.port, transport),
+      buildExtAuthzSlot(port.port, transport),
+      buildRouter(),
+    ],
+    earlyHeaderMutationExtensions: [buildHeaderHygiene()],
+    localReplyConfig: buildLocalReplies(),
+    accessLog: [buildHttpAccessLog()],
+  })
+}
+
+/** The chain of an outbound HTTP port: the router alone, since the server decides. */
+export function buildOutboundHttp(port: OutboundPort): Filter {
+  return toFilter({
+    ...buildCommon(listenerName('outbound', port.port)),
+    routeSpecifier: { case: 'routeConfig', value: buildServiceRoute(serviceClusterName(port)) },
+    httpFilters: [buildRouter()],
+    commonHttpProtocolOptions: { idleTimeout: duration(limits.INBOUND_IDLE_TIMEOUT_MS) },
+    forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE,
+  })
+}
+
+function toFilter(init: HcmInit): Filter {
+  return create(FilterSchema, {
+    name: 'envoy.filters.network.http_connection_manager',
+    configType: { case: 'typedConfig', value: pack(HttpConnectionManagerSchema, init) },
+  })
+}
+
+/**
+ * Requests have no total timeout, since streams must live; what bounds them is the idle time.
+ * X-Forwarded-For is neither believed nor extended: rules read the peer's own address.
+ * x-request-id is made where a request enters the mesh and kept from there on.
+ */
+function buildCommon(statPrefix: string) {
+  return {
+    statPrefix,
+    codecType: HttpConnectionManager_CodecType.AUTO,
+    httpProtocolOptions: {},
+    http2ProtocolOptions: buildHttp2Options(),
+    streamIdleTimeout: duration(limits.STREAM_IDLE_TIMEOUT_MS),
+    requestHeadersTimeout: duration(limits.REQUEST_HEADERS_TIMEOUT_MS),
+    serverHeaderTransformation: HttpConnectionManager_ServerHeaderTransformation.PASS_THROUGH,
+    useRemoteAddress: false,
+    skipXffAppend: true,
+    internalAddressConfig: {},
+    generateRequestId: true,
+    preserveExternalRequestId: true,
+    upgradeConfigs: [{ upgradeType: 'websocket' }],
+  } satisfies HcmInit
+}
+
+/** One form of path and host for RBAC, WASM and app (LOWERING §4). */
+function buildNormalization() {
+  return {
+    normalizePath: true,
+    mergeSlashes: true,
+    pathWithEscapedSlashesAction:
+      HttpConnectionManager_PathWithEscapedSlashesAction.UNESCAPE_AND_FORWARD,
+    stripPortMode: { case: 'stripAnyHostPort', value: true },
+    stripTrailingHostDot: true,
+  } satisfies HcmInit
+}
+
+/** Envoy doesn't close a connection when the peer's certificate ends, so no mesh connection outlives a certificate. */
+function buildConnectionLife(transport: Transport, mesh: MeshSettings) {
+  const isMesh = transport === 'tls'
+  const lifeMs = mesh.svidLifetimeSeconds * 1000 * limits.INBOUND_CONNECTION_LIFE_SHARE
+  return {
+    http1SafeMaxConnectionDuration: isMesh,
+    commonHttpProtocolOptions: {
+      idleTimeout: duration(limits.INBOUND_IDLE_TIMEOUT_MS),
+      // To CGI-like apps `a_b` and `a-b` are one variable: a way around a rule on either.
+      headersWithUnderscoresAction: HttpProtocolOptions_HeadersWithUnderscoresAction.REJECT_REQUEST,
+      ...(isMesh ? { maxConnectionDuration: duration(lifeMs) } : {}),
+    },
+  } satisfies HcmInit
+}
+
+/** `x-forwarded-client-cert` is Envoy's word about the peer; a client's own is removed. */
+function buildClientCertDetails(transport: Transport) {
+  return transport === 'plaintext'
+    ? { forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE }
+    : {
+        forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE_SET,
+        setCurrentClientCertDetails: { uri: true },
+      }
+}
+
+function buildRouter(): HttpFilter {
+  return create(HttpFilterSchema, {
+    name: 'envoy.filters.http.router',
+    configType: {
+      case: 'typedConfig',
+      value: pack(RouterSchema, { suppressEnvoyHeaders: true }),
+    },
+  })
+}

@@ -1,0 +1,40 @@
+/**
+ * Names of the resources of one proxy. They stand in logs, metrics and config dumps, so they say what a thing is.
+ * Inbound and outbound listeners are named by port: a workload has one of each per port (core/translate sees to it).
+ */
+import type { InboundPort, OutboundPort } from '../model/mesh.ts'
+
+/** How a connection reached an inbound port. Each has its own filter chain and its own deciding filters. */
+export type Transport = 'tls' | 'plaintext'
+
+/** Clusters of the sidecar itself, in Envoy's bootstrap (sidecar/core/envoy). */
+export const AUTHZ_CLUSTER = 'postern_authz'
+export const ACCESS_LOG_CLUSTER = 'postern_als'
+
+export function listenerName(direction: 'inbound' | 'outbound', port: number): string {
+  return `${direction}/${port}`
+}
+
+/** The cluster of the app behind an inbound port. */
+export function appClusterName(port: InboundPort): string {
+  return `inbound/${port.port}`
+}
+
+/** The cluster of a destination's port; two outbound ports to one destination share it. */
+export function serviceClusterName({ destination }: OutboundPort): string {
+  return `outbound/${destination.namespace}/${destination.service}/${destination.port}`
+}
+
+/** The deciding filters of an inbound filter chain, delivered by ECDS. */
+export function rbacName(port: number, transport: Transport): string {
+  return `rbac/${port}/${transport}`
+}
+
+export function extAuthzName(port: number, transport: Transport): string {
+  return `ext_authz/${port}/${transport}`
+}
+
+/** The transports that an inbound port takes. */
+export function transportsOf(port: InboundPort): readonly Transport[] {
+  return port.mtls === 'STRICT' ? ['tls'] : ['tls', 'plaintext']
+}

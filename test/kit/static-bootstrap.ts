@@ -1,0 +1,103 @@
+/**
+ * A static Envoy bootstrap out of dynamic resources, so that `envoy --mode validate` parses every byte of them.
+ * In: proto3 JSON of a snapshot's resources. Out: bootstrap JSON in which ECDS, SDS and EDS are replaced by what they
+ * would have delivered. A reference to nothing throws.
+ */
+import type { JsonObject, JsonValue } from '@bufbuild/protobuf'
+
+export interface StaticParts {
+  readonly listeners: readonly JsonValue[]
+  readonly clusters: readonly JsonValue[]
+  readonly endpoints: readonly JsonValue[]
+  readonly extensions: readonly JsonValue[]
+  readonly secrets: readonly JsonValue[]
+}
+
+/** Names of the sidecar's own clusters, as its bootstrap has them, and where they listen. */
+export interface SidecarCluster {
+  readonly name: string
+  readonly pipe: string
+}
+
+export function toStaticBootstrap(
+  parts: StaticParts,
+  sidecar: readonly SidecarCluster[],
+): JsonObject {
+  const extensions = byName(parts.extensions, 'name')
+  const endpoints = byName(parts.endpoints, 'clusterName')
+  return {
+    node: { id: 'shop/test/uid', cluster: 'test' },
+    staticResources: {
+      listeners: parts.listeners.map((l) =>
+        rewrite(l, [inlineExtension(extensions), inlineSecret]),
+      ),
+      clusters: [
+        ...parts.clusters.map((c) => rewrite(c, [inlineEndpoints(endpoints), inlineSecret])),
+        ...sidecar.map(toPipeCluster),
+      ],
+      secrets: [...parts.secrets],
+    },
+  }
+}
+
+type Rewrite = (object: JsonObject) => JsonObject
+
+/** Applies all rewrites to every object of a tree, leaves first. */
+export function rewrite(value: JsonValue, rewrites: readonly Rewrite[]): JsonValue {
+  if (Array.isArray(value)) return value.map((item) => rewrite(item, rewrites))
+  if (value === null || typeof value !== 'object') return value
+  const entries = Object.entries(value).map(([key, v]) => [key, rewrite(v, rewrites)] as const)
+  return rewrites.reduce<JsonObject>((object, f) => f(object), Object.fromEntries(entries))
+}
+
+/** `{name, configDiscovery}` → `{name, typedConfig}`. */
+function inlineExtension(extensions: ReadonlyMap<string, JsonObject>): Rewrite {
+  return (object) => {
+    if (object.configDiscovery === undefined) return object
+    const { configDiscovery: _, ...rest } = object
+    const typedConfig = lookUp(extensions, String(object.name)).typedConfig
+    return typedConfig === undefined ? rest : { ...rest, typedConfig }
+  }
+}
+
+/** `{name, sdsConfig}` → `{name}`: a secret of the bootstrap itself. */
+function inlineSecret(object: JsonObject): JsonObject {
+  const { sdsConfig: _, ...rest } = object
+  return rest
+}
+
+function inlineEndpoints(endpoints: ReadonlyMap<string, JsonObject>): Rewrite {
+  return (object) => {
+    if (object.type !== 'EDS') return object
+    const { edsClusterConfig: _, ...rest } = object
+    return { ...rest, type: 'STATIC', loadAssignment: lookUp(endpoints, String(object.name)) }
+  }
+}
+
+function toPipeCluster({ name, pipe }: SidecarCluster): JsonObject {
+  return {
+    name,
+    type: 'STATIC',
+    connectTimeout: '1s',
+    loadAssignment: {
+      clusterName: name,
+      endpoints: [{ lbEndpoints: [{ endpoint: { address: { pipe: { path: pipe } } } }] }],
+    },
+    typedExtensionProtocolOptions: {
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+        '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+        explicitHttpConfig: { http2ProtocolOptions: {} },
+      },
+    },
+  }
+}
+
+function byName(list: readonly JsonValue[], key: string): ReadonlyMap<string, JsonObject> {
+  return new Map(list.map((item) => [String((item as JsonObject)[key]), item as JsonObject]))
+}
+
+function lookUp(map: ReadonlyMap<string, JsonObject>, name: string): JsonObject {
+  const found = map.get(name)
+  if (found === undefined) throw new Error(`nothing is named ${name}`)
+  return found
+}

@@ -60,7 +60,9 @@ async function check(): Promise<void> {
   try {
     const before = await readTree(ROOT, listed)
     for (const path of before.keys()) await cp(join(ROOT, path), join(copy, path), { mode: 0 })
+    await run('git', ['init', '-q'], { cwd: copy }) // generators ask git for the list of files
     await generateInCopy(copy)
+    await rm(join(copy, '.git'), { recursive: true })
     const found = drift(before, await readTree(copy, await listTree(copy)))
     if (found.length > 0) {
       throw new RunError(

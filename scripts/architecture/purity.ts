@@ -1,0 +1,66 @@
+/**
+ * What core (and common) may use: packages on a list, and no clock, randomness, timer, process or network.
+ * In: a file. Out: each use of something else. Source: STYLE §3; time, serials and ids come as parameters.
+ */
+import { importsOf, packageOf } from './imports.ts'
+import { lex } from './lexer.ts'
+
+/** Pure packages. Each stands here for a reason; a new one wants a look at what it does on import. */
+const CORE_PACKAGES = new Set([
+  'node:assert',
+  'node:buffer',
+  'node:crypto', // hashes, and reading of keys and certificates
+  'node:util', // inspect.custom, isDeepStrictEqual
+  '@bufbuild/protobuf',
+  '@bufbuild/cel',
+  '@marcbachmann/cel-js',
+  'ajv',
+  'ajv-formats',
+  'ipaddr.js',
+  'node-forge',
+  'yaml',
+])
+
+/** Common also packs and unpacks archives in memory. */
+const COMMON_PACKAGES = new Set([...CORE_PACKAGES, 'node:stream', 'node:zlib', 'tar-stream'])
+
+const BANNED: readonly (readonly [RegExp, string])[] = [
+  [/\bDate\s*\.\s*now\b/g, 'Date.now'],
+  [/\bnew\s+Date\s*\(\s*\)/g, 'new Date()'],
+  [/\bperformance\s*\./g, 'performance'],
+  [/\bMath\s*\.\s*random\b/g, 'Math.random'],
+  [/(?<![.\w])crypto\s*\.\s*(?:random|getRandom|generate)\w*/g, 'crypto randomness'],
+  [/(?<![.\w])process\s*\./g, 'process'],
+  [/(?<![.\w])(?:setTimeout|setInterval|setImmediate|queueMicrotask)\b/g, 'timers'],
+  [/(?<![.\w])fetch\s*\(/g, 'fetch'],
+  [/(?<![.\w])console\s*\./g, 'console'],
+  [/(?<![.\w])(?:globalThis|require)\b/g, 'globalThis or require'],
+]
+
+/** Names of node:crypto that draw randomness; core takes a function for that as a parameter. */
+const RANDOM = /\b(?:random\w*|generate\w*|getRandomValues|webcrypto|subtle)\b/
+
+export interface Impurity {
+  readonly line: number
+  readonly message: string
+}
+
+/** Packages outside the list and banned globals of one file. Type-only imports are free in common, banned in core. */
+export function impurities(path: string, source: string, room: 'core' | 'common'): Impurity[] {
+  const text = lex(source)
+  const allowed = room === 'core' ? CORE_PACKAGES : COMMON_PACKAGES
+  const packages = importsOf(path, source, text)
+    .filter((i) => i.path === undefined && !allowed.has(packageOf(i.specifier)))
+    .filter((i) => room === 'core' || !i.typeOnly)
+    .map((i) => ({ line: i.line, message: `${room} must not import ${i.specifier}` }))
+  const random = importsOf(path, source, text)
+    .filter((i) => i.specifier === 'node:crypto' && !i.typeOnly && RANDOM.test(i.clause))
+    .map((i) => ({ line: i.line, message: `${room} must not import randomness from node:crypto` }))
+  const globals = BANNED.flatMap(([pattern, name]) =>
+    [...text.code.matchAll(pattern)].map((match) => ({
+      line: source.slice(0, match.index).split('\n').length,
+      message: `${room} must not use ${name}`,
+    })),
+  )
+  return [...packages, ...random, ...globals]
+}

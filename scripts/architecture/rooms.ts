@@ -1,0 +1,58 @@
+/**
+ * The rooms of the house: each folder of source, and the question that one opens it with.
+ * A folder that is not here, or that is here and no more there, fails the architecture test; docs/architecture.md's
+ * table is generated from this.
+ */
+
+/** Folder → the question that it answers. Sorted as a newcomer would walk. */
+export const ROOMS: Readonly<Record<string, string>> = {
+  common: 'What do controller and sidecar both have to agree on?',
+  'common/authz': 'What does a policy set answer to a request, and why?',
+  'common/delta-xds': 'Which message comes next on a delta xDS stream, on either side?',
+  controller: 'How is the controller put together, and from which flags?',
+  'controller/core/accept': 'Which version of each object is in force when the newest is bad?',
+  'controller/core/bundle': 'What is in the policy bundle of a workload?',
+  'controller/core/ca':
+    'What does a certificate say, who may have it, and is what we signed right?',
+  'controller/core/crd': 'Is a document a valid object, and if not, where and why?',
+  'controller/core/lanes': 'Which rules can Envoy decide itself, and as which matcher tree?',
+  'controller/core/model': 'What is the mesh, in values?',
+  'controller/core/rego': 'What does a Rego policy consist of, and what did OPA say of it?',
+  'controller/core/status': 'What do we tell the user about an object?',
+  'controller/core/translate': 'What mesh do these objects describe?',
+  'controller/core/xds': 'Which Envoy resources does a workload get?',
+  'controller/runtime': 'In which order are things gathered, decided and published?',
+  'controller/runtime/identity': 'Who may have which identity, and what is spent by asking?',
+  'controller/adapters/crypto': 'How is a signature really made?',
+  'controller/adapters/files': 'How is the manifests folder read and watched?',
+  'controller/adapters/grpc': 'How do proxies and sidecars talk to the controller?',
+  'controller/adapters/http': 'How are bundles, status, health and metrics served?',
+  'controller/adapters/opa': 'How is Rego compiled?',
+  'controller/adapters/state': 'How does the controller remember across restarts?',
+  sidecar: 'How is the sidecar put together, and how is one request decided?',
+  'sidecar/core/identity': 'When is the SVID renewed, and what if that fails?',
+  'sidecar/core/input': 'What does Rego see of a request?',
+  'sidecar/core/xds': 'What does Envoy get from the sidecar itself?',
+  'sidecar/runtime': 'In which order do identity, Envoy, configuration and policy come up?',
+  'sidecar/adapters/crypto': 'How are keys made and used?',
+  'sidecar/adapters/fs': 'How does the sidecar remember across restarts?',
+  'sidecar/adapters/grpc': 'How do Envoy and the controller talk to the sidecar?',
+  'sidecar/adapters/wasm': 'How is a compiled policy run?',
+  'sidecar/adapters/wasm/builtins': 'Which built-in functions does the host give to Rego?',
+  cli: 'What can be asked and done from the command line?',
+  'cli/output': 'How does an answer look?',
+  demo: 'Does the whole path work, on three services that one can watch?',
+  drills: 'Does it hold when parts are edited, killed and attacked under load?',
+  bench: 'What does it cost?',
+  scripts: 'What is generated, fetched and run around the code?',
+  'scripts/architecture': 'Do the imports keep to the house’s directions?',
+  'scripts/crd': 'How do the CRDs become types and reference docs?',
+  'scripts/tests': 'Which tests are there, and what did a run really execute?',
+  'scripts/tools': 'How are Envoy, OPA and the tests’ programs brought?',
+}
+
+/** The folder of a source file: its room. Root files have none. */
+export function roomOf(path: string): string | undefined {
+  const slash = path.lastIndexOf('/')
+  return slash === -1 ? undefined : path.slice(0, slash)
+}

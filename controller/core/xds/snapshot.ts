@@ -2,6 +2,7 @@
  * Everything that one proxy is given, from the model: same workload, same mesh, same roots, same bytes (DESIGN §6).
  * Holds only what is the workload's own; its certificate and key are not here (the sidecar adds them).
  */
+import { strict as assert } from 'node:assert'
 import { type DescMessage, type MessageShape, toBinary } from '@bufbuild/protobuf'
 import { TYPE_URLS, type TypeUrl, type XdsResource, type XdsSnapshot } from '../../../common/xds.ts'
 import { toXdsResource, toXdsSnapshot } from '../../../common/xds-snapshot.ts'
@@ -11,6 +12,7 @@ import { ClusterLoadAssignmentSchema } from '../../../proto/gen/envoy/config/end
 import { ListenerSchema } from '../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
 import { SecretSchema } from '../../../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js'
 import type { MeshSettings, OutboundPort, Workload } from '../model/mesh.ts'
+import { checkSnapshot } from './check.ts'
 import { buildAppCluster, buildServiceCluster } from './cluster.ts'
 import { buildAssignment } from './endpoint.ts'
 import { buildExtensionConfigs } from './extension-config.ts'
@@ -56,7 +58,10 @@ export function buildSnapshot(
       ]),
     ],
   ])
-  return toXdsSnapshot(resources)
+  const snapshot = toXdsSnapshot(resources)
+  const loose = checkSnapshot(snapshot)
+  assert(loose.length === 0, `inconsistent snapshot: ${loose.join('; ')}`)
+  return snapshot
 }
 
 function encode<D extends DescMessage>(

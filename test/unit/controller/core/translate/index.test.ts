@@ -142,7 +142,8 @@ t.test('compares namespaces before names', async (t) => {
 t.test('carries the default action and the compiled Rego', async (t) => {
   const mesh = makeMesh({ defaultAction: { action: 'ALLOW', mode: 'Shadow' } })
   const rego = { entrypoint: 'a/allow', wasmDigest: '00', data: {}, readsBody: true }
-  const policies = [{ object: makePolicy('p'), rego }]
+  const spec = { entrypoint: 'a/allow', regoVersion: 'V1' as const, module: 'package a' }
+  const policies = [{ object: makePolicy('p', { rego: spec }), rego }]
   const { policySet } = workload(
     translate(makeInput({ mesh, workloadEntries: [web], policies })),
     'shop/web',

@@ -1,0 +1,239 @@
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import { t } from 'tap'
+import { TYPE_URLS, type TypeUrl, type XdsSnapshot } from '../../../../../common/xds.ts'
+import { toXdsResource, toXdsSnapshot } from '../../../../../common/xds-snapshot.ts'
+import { type TranslationInput, translate } from '../../../../../controller/core/translate/index.ts'
+import { checkSnapshot } from '../../../../../controller/core/xds/check.ts'
+import { buildSnapshot } from '../../../../../controller/core/xds/snapshot.ts'
+import { ListenerSchema } from '../../../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
+import {
+  makeInput,
+  makeMesh,
+  makePeerAuthentication,
+  makePolicy,
+  makeWorkloadEntry,
+} from '../../../../kit/objects.ts'
+import { toXdsJson } from '../../../../kit/xds-json.ts'
+
+const trustBundle = [Uint8Array.of(1, 2, 3), Uint8Array.of(4, 5, 6)]
+
+const shop = makeInput({
+  workloadEntries: [
+    makeWorkloadEntry('web', {
+      inbound: [{ port: 8001 }],
+      outbound: [
+        { port: 9001, service: 'orders' },
+        { port: 9002, service: 'orders', servicePort: 'tcp' },
+        { port: 9003, service: 'orders', protocol: 'TCP' },
+      ],
+    }),
+    makeWorkloadEntry('orders', {
+      inbound: [
+        { port: 8002 },
+        { name: 'grpc', port: 8003, protocol: 'GRPC' },
+        { name: 'tcp', port: 8004, protocol: 'TCP' },
+      ],
+    }),
+    makeWorkloadEntry('orders-2', { service: 'orders', inbound: [{ port: 8005 }] }),
+  ],
+  policies: [
+    {
+      object: makePolicy('allow-web', {
+        rules: [
+          {
+            from: [
+              { source: { principals: ['shop.example/ns/shop/sa/web'], namespaces: ['a', 'b'] } },
+            ],
+            to: [{ operation: { methods: ['GET', 'PUT'], paths: ['/a', '/b/*'] } }],
+          },
+        ],
+      }),
+    },
+    {
+      object: makePolicy('deny', {
+        action: 'DENY',
+        rules: [{ to: [{ operation: { paths: ['/x'] } }] }],
+      }),
+    },
+  ],
+  peerAuthentications: [
+    makePeerAuthentication('p', { portLevelMtls: { '8002': { mode: 'PERMISSIVE' } } }),
+    makePeerAuthentication('q', { mtls: { mode: 'STRICT' } }),
+  ],
+})
+
+function snapshotsOf(input: TranslationInput, roots = trustBundle): Map<string, XdsSnapshot> {
+  const { model } = translate(input)
+  if (model === undefined) throw new Error('no model')
+  return new Map(
+    [...model.workloads].map(([key, workload]) => [
+      key,
+      buildSnapshot(workload, model.mesh, { trustBundle: roots }),
+    ]),
+  )
+}
+
+function snapshotOf(key: string, input = shop): XdsSnapshot {
+  const snapshot = snapshotsOf(input).get(key)
+  if (snapshot === undefined) throw new Error(`no workload ${key}`)
+  return snapshot
+}
+
+function names(snapshot: XdsSnapshot, typeUrl: TypeUrl): string[] {
+  return [...(snapshot.resources.get(typeUrl)?.keys() ?? [])]
+}
+
+function shuffle<T>(list: readonly T[], by: number): T[] {
+  const at = by % list.length
+  return [...list.slice(at), ...list.slice(0, at)].reverse()
+}
+
+t.test('names every resource of a workload', async (t) => {
+  const web = snapshotOf('shop/web')
+  t.same(names(web, TYPE_URLS.listener), [
+    'inbound/8001',
+    'outbound/9001',
+    'outbound/9002',
+    'outbound/9003',
+  ])
+  t.same(names(web, TYPE_URLS.cluster), [
+    'inbound/8001',
+    'outbound/shop/orders/http',
+    'outbound/shop/orders/tcp',
+  ])
+  t.same(names(web, TYPE_URLS.endpoint), ['outbound/shop/orders/http', 'outbound/shop/orders/tcp'])
+  t.same(names(web, TYPE_URLS.extensionConfig), ['ext_authz/8001/tls', 'rbac/8001/tls'])
+  t.same(names(web, TYPE_URLS.secret), ['ROOTCA'])
+  t.same(names(snapshotOf('shop/orders'), TYPE_URLS.extensionConfig), [
+    'ext_authz/8002/plaintext',
+    'ext_authz/8002/tls',
+    'ext_authz/8003/tls',
+    'rbac/8002/plaintext',
+    'rbac/8002/tls',
+    'rbac/8003/tls',
+    'rbac/8004/tls',
+  ])
+})
+
+t.test('the same manifests in any order give the same bytes', async (t) => {
+  const expected = snapshotsOf(shop)
+  for (let by = 1; by < 6; by++) {
+    const shuffled = snapshotsOf(
+      {
+        ...shop,
+        workloadEntries: shuffle(shop.workloadEntries, by),
+        policies: shuffle(shop.policies, by),
+        peerAuthentications: shuffle(shop.peerAuthentications, by),
+      },
+      shuffle(trustBundle, by),
+    )
+    t.strictSame(shuffled, expected)
+  }
+})
+
+t.test('a change of rules touches the deciding filters and nothing else', async (t) => {
+  const before = snapshotOf('shop/web')
+  const after = snapshotOf('shop/web', { ...shop, policies: shop.policies.slice(1) })
+  t.not(after.version, before.version)
+  for (const [typeUrl, resources] of before.resources) {
+    if (typeUrl === TYPE_URLS.extensionConfig) continue
+    t.strictSame(after.resources.get(typeUrl), resources, typeUrl)
+  }
+  const changed = names(before, TYPE_URLS.extensionConfig).filter(
+    (name) =>
+      before.resources.get(TYPE_URLS.extensionConfig)?.get(name)?.version !==
+      after.resources.get(TYPE_URLS.extensionConfig)?.get(name)?.version,
+  )
+  t.same(changed, ['rbac/8001/tls'], 'slot 1 alone')
+})
+
+t.test('a change of mode keeps the TLS chain as it is', async (t) => {
+  const chainsOf = (mode: 'STRICT' | 'PERMISSIVE') => {
+    const mesh = makeMesh({ mtls: { mode, minTLSVersion: 'TLSv1_3' } })
+    const snapshot = snapshotOf('shop/web', { ...shop, peerAuthentications: [], mesh })
+    const value = snapshot.resources.get(TYPE_URLS.listener)?.get('inbound/8001')?.value
+    const listener = fromBinary(ListenerSchema, value ?? new Uint8Array())
+    const rest = toBinary(ListenerSchema, { ...listener, filterChains: [] })
+    return { chains: listener.filterChains, rest }
+  }
+  const strict = chainsOf('STRICT')
+  const permissive = chainsOf('PERMISSIVE')
+  t.same(
+    strict.chains.map((c) => c.name),
+    ['tls'],
+  )
+  t.same(
+    permissive.chains.map((c) => c.name),
+    ['tls', 'plaintext'],
+  )
+  t.strictSame(permissive.chains[0], strict.chains[0])
+  t.strictSame(permissive.rest, strict.rest)
+})
+
+t.test(
+  'versions are content hashes: another root, another secret, the rest as it was',
+  async (t) => {
+    const before = snapshotOf('shop/web')
+    const after = snapshotsOf(shop, [Uint8Array.of(9)]).get('shop/web')
+    t.not(after?.version, before.version)
+    t.strictSame(after?.resources.get(TYPE_URLS.listener), before.resources.get(TYPE_URLS.listener))
+  },
+)
+
+t.test('a root twice is one root', async (t) => {
+  const [root] = trustBundle
+  if (root === undefined) return
+  t.strictSame(snapshotsOf(shop, [root, root]), snapshotsOf(shop, [root]))
+})
+
+t.test('refuses an empty trust bundle: it would trust anyone', async (t) => {
+  t.throws(() => snapshotsOf(shop, []), /at least one root/)
+})
+
+t.test('where no server is trusted, no certificate fits', async (t) => {
+  const input = makeInput({
+    workloadEntries: [makeWorkloadEntry('web', { outbound: [{ port: 9001, service: 'gone' }] })],
+  })
+  const [cluster] = toXdsJson(snapshotOf('shop/web', input), TYPE_URLS.cluster)
+  t.match(JSON.stringify(cluster), /"exact":"postern:no-server"/)
+  t.match(toXdsJson(snapshotOf('shop/web', input), TYPE_URLS.endpoint), [
+    { clusterName: 'outbound/shop/gone/http' },
+  ])
+})
+
+t.test('finds names that lead nowhere, in both directions', async (t) => {
+  const { resources } = snapshotOf('shop/web')
+  t.same(checkSnapshot({ version: '', resources }), [])
+  const without = (typeUrl: TypeUrl, ...gone: string[]) =>
+    toXdsSnapshot(
+      new Map(
+        [...resources].map(([type, map]) => [
+          type,
+          [...map.values()].filter((r) => type !== typeUrl || !gone.includes(r.name)),
+        ]),
+      ),
+    )
+  t.same(checkSnapshot(without(TYPE_URLS.endpoint, 'outbound/shop/orders/tcp')), [
+    'ClusterLoadAssignment outbound/shop/orders/tcp is referred to, but not there',
+  ])
+  t.same(checkSnapshot(without(TYPE_URLS.extensionConfig, 'rbac/8001/tls')), [
+    'TypedExtensionConfig rbac/8001/tls is referred to, but not there',
+  ])
+  t.same(checkSnapshot(without(TYPE_URLS.secret, 'ROOTCA')), [
+    'Secret ROOTCA is referred to, but not there',
+  ])
+  t.same(checkSnapshot(without(TYPE_URLS.cluster, 'inbound/8001')), [
+    'Cluster inbound/8001 is referred to, but not there',
+  ])
+  t.same(checkSnapshot(without(TYPE_URLS.listener, 'outbound/9002')), [
+    'Cluster outbound/shop/orders/tcp is there, but nothing refers to it',
+  ])
+  const extra = new Map([...resources].map(([type, map]) => [type, [...map.values()]] as const))
+  extra.set(TYPE_URLS.endpoint, [
+    ...(extra.get(TYPE_URLS.endpoint) ?? []),
+    toXdsResource('nobody', new Uint8Array()),
+  ])
+  t.same(checkSnapshot(toXdsSnapshot(extra)), [
+    'ClusterLoadAssignment nobody is there, but nothing refers to it',
+  ])
+})

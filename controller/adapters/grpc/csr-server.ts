@@ -1,0 +1,153 @@
+/**
+ * The gRPC face of attestation: messages in, domain calls, messages or status codes out. Bounds sizes and turns away
+ * addresses that fail without end. Status texts begin with the MeshErrorCode and never carry a secret.
+ * Source: proto/postern/identity/v1alpha1/identity.proto.
+ */
+import { create } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import * as grpc from '@grpc/grpc-js'
+import type { Clock } from '../../../common/clock.ts'
+import { MeshError, type MeshErrorCode } from '../../../common/errors.ts'
+import { toServiceDefinition } from '../../../common/grpc-service.ts'
+import { Secret } from '../../../common/secret.ts'
+import {
+  type AttestRequest,
+  type AttestResponse,
+  AttestResponseSchema,
+  CertificateAuthority,
+  type ChallengeRequest,
+  type ChallengeResponse,
+  ChallengeResponseSchema,
+} from '../../../proto/gen/postern/identity/v1alpha1/identity_pb.js'
+import { createAttempts } from '../../core/ca/attempts.ts'
+import { MAX_CREDENTIAL_BYTES } from '../../core/ca/credential.ts'
+import { MAX_CSR_BYTES } from '../../core/ca/csr.ts'
+import type { Peer } from '../../core/ca/peer.ts'
+import type { Attestation } from '../../runtime/identity/attestation.ts'
+import type { AttestationRequest, Attested } from '../../runtime/identity/claim.ts'
+import type { Log } from '../../runtime/identity/ports.ts'
+
+type Call<Request, Response> = grpc.ServerUnaryCall<Request, Response>
+
+export interface CsrServerOptions {
+  readonly attestation: Attestation
+  /** The verified client certificate's, or undefined. */
+  readonly peerOf: (call: grpc.ServerUnaryCall<AttestRequest, AttestResponse>) => Peer | undefined
+  readonly clock: Clock
+  readonly log: Log
+}
+
+const MAX_TOKEN_CHARACTERS = 512
+
+const STATUS_OF: Partial<Record<MeshErrorCode, grpc.status>> = {
+  ERR_TOKEN_INVALID: grpc.status.UNAUTHENTICATED,
+  ERR_TOKEN_EXPIRED: grpc.status.UNAUTHENTICATED,
+  ERR_TOKEN_USED: grpc.status.UNAUTHENTICATED,
+  ERR_CREDENTIAL_INVALID: grpc.status.UNAUTHENTICATED,
+  ERR_CREDENTIAL_REVOKED: grpc.status.UNAUTHENTICATED,
+  ERR_NONCE_INVALID: grpc.status.UNAUTHENTICATED,
+  ERR_PEER_FORBIDDEN: grpc.status.PERMISSION_DENIED,
+  ERR_CSR_INVALID: grpc.status.INVALID_ARGUMENT,
+  ERR_RATE_LIMITED: grpc.status.RESOURCE_EXHAUSTED,
+  ERR_CA_NOT_READY: grpc.status.UNAVAILABLE,
+  ERR_STATE_WRITE: grpc.status.UNAVAILABLE,
+}
+
+/** Failures that count against the caller's address. */
+const CALLERS_FAULT: ReadonlySet<grpc.status> = new Set([
+  grpc.status.UNAUTHENTICATED,
+  grpc.status.PERMISSION_DENIED,
+  grpc.status.INVALID_ARGUMENT,
+])
+
+export function createCsrService(options: CsrServerOptions): {
+  readonly service: grpc.ServiceDefinition
+  readonly implementation: grpc.UntypedServiceImplementation
+} {
+  const attempts = createAttempts()
+  const { attestation, clock, log } = options
+  const attest = async (call: Call<AttestRequest, AttestResponse>) => {
+    const address = addressOf(call.getPeer())
+    if (attempts.isBlocked(address, clock.monotonic()))
+      throw new MeshError('ERR_RATE_LIMITED', 'too many failed attempts; try again in a minute')
+    try {
+      const caller = { peer: options.peerOf(call), isGone: () => call.cancelled }
+      return toResponse(await attestation.attest(fromRequest(call.request), caller))
+    } catch (error) {
+      const { code } = toStatus(error)
+      if (CALLERS_FAULT.has(code)) attempts.addFailure(address, clock.monotonic())
+      if (code === grpc.status.INTERNAL)
+        log.error({ err: error, remote: address }, 'attestation failed')
+      else log.warn({ err: error, remote: address }, 'attestation refused')
+      throw error
+    }
+  }
+  return {
+    service: toServiceDefinition(CertificateAuthority),
+    implementation: {
+      Challenge(
+        _: Call<ChallengeRequest, ChallengeResponse>,
+        reply: grpc.sendUnaryData<ChallengeResponse>,
+      ) {
+        reply(null, create(ChallengeResponseSchema, { nonce: attestation.challenge() }))
+      },
+      Attest(call: Call<AttestRequest, AttestResponse>, reply: grpc.sendUnaryData<AttestResponse>) {
+        attest(call).then(
+          (response) => reply(null, response),
+          (error: unknown) => reply(toStatus(error)),
+        )
+      },
+    },
+  }
+}
+
+/** The status of an error. What is no MeshError of a known kind says nothing about itself. */
+export function toStatus(error: unknown): { code: grpc.status; details: string } {
+  if (error instanceof MeshError) {
+    const code = STATUS_OF[error.code]
+    if (code === grpc.status.UNAVAILABLE && error.code === 'ERR_STATE_WRITE')
+      return { code, details: `${error.code}: the controller cannot write its state` }
+    if (code !== undefined) return { code, details: `${error.code}: ${error.message}` }
+  }
+  return { code: grpc.status.INTERNAL, details: 'ERR_INTERNAL: the controller failed' }
+}
+
+function fromRequest(message: AttestRequest): AttestationRequest {
+  const { csr, instanceId, proof } = message
+  if (csr.length > MAX_CSR_BYTES) throw tooLarge('csr')
+  if (proof.case === 'joinToken') {
+    const { token, credentialCsr } = proof.value
+    if (token.length > MAX_TOKEN_CHARACTERS) throw tooLarge('token')
+    return { csr, instanceId, proof: { kind: 'token', token: new Secret(token), credentialCsr } }
+  }
+  if (proof.case === 'credential') {
+    const { certificate, nonce, signature } = proof.value
+    if (certificate.length > MAX_CREDENTIAL_BYTES) throw tooLarge('certificate')
+    return { csr, instanceId, proof: { kind: 'credential', certificate, nonce, signature } }
+  }
+  throw new MeshError('ERR_CSR_INVALID', 'a join token or a credential is required')
+}
+
+function toResponse(attested: Attested): AttestResponse {
+  const { svid, credential, trustBundle, workload } = attested
+  return create(AttestResponseSchema, {
+    certificateChain: [svid.der],
+    trustBundle: [...trustBundle],
+    credential: credential.der,
+    spiffeId: workload.spiffeId,
+    workloadUid: workload.uid,
+    workloadNamespace: workload.namespace,
+    workloadName: workload.name,
+    notBefore: timestampFromMs(svid.notBeforeMs),
+    notAfter: timestampFromMs(svid.notAfterMs),
+  })
+}
+
+/** `address:port` without the port; IPv6 comes as `[address]:port` or `address:port` alike. */
+function addressOf(peer: string): string {
+  return peer.replace(/:\d+$/, '')
+}
+
+function tooLarge(field: string): MeshError {
+  return new MeshError('ERR_CSR_INVALID', `${field} is too large`)
+}

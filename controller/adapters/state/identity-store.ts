@@ -1,0 +1,127 @@
+/**
+ * The controller's `ca` folder: 0700, its files 0600 and owned by the process's user. Made whole by one rename, so a
+ * folder that is there is complete, and whatever is missing or open to others later is refused, never made anew.
+ * Out: contents as Secret. What it writes is on the disk (file and folder synced) before the promise resolves.
+ */
+import { constants } from 'node:fs'
+import { lstat, mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import writeFileAtomic from 'write-file-atomic'
+import { MeshError } from '../../../common/errors.ts'
+import { Secret } from '../../../common/secret.ts'
+import type { IdentityStore } from '../../runtime/identity/ports.ts'
+
+/** Far above what 50,000 workloads take. */
+const MAX_BYTES = 64 * 1024 * 1024
+
+/** `folder`: path of the `ca` folder; the one above it is made when it is not there. */
+export function createIdentityStore(folder: string): IdentityStore {
+  return {
+    exists: () => folderExists(folder),
+    create: (files) => wrapped(folder, () => createFolder(folder, files)),
+    read: (name) => readPrivate(join(folder, name)),
+    write: (name, content) =>
+      wrapped(join(folder, name), async () => {
+        await writeFileAtomic(join(folder, name), content.reveal(), { mode: 0o600, fsync: true })
+        await syncFolder(folder)
+      }),
+  }
+}
+
+async function folderExists(folder: string): Promise<boolean> {
+  let stat: Awaited<ReturnType<typeof lstat>>
+  try {
+    stat = await lstat(folder)
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return false
+    throw corrupt(folder, `cannot be looked at (${codeOf(error)})`, 'check its permissions')
+  }
+  if (!stat.isDirectory()) throw corrupt(folder, 'is not a folder', 'move it away')
+  checkPrivate(folder, stat, '0700')
+  return true
+}
+
+async function createFolder(
+  folder: string,
+  files: ReadonlyMap<string, Secret<string>>,
+): Promise<void> {
+  const parent = dirname(folder)
+  await mkdir(parent, { recursive: true, mode: 0o700 })
+  const prefix = `${basename(folder)}.new-`
+  // What a crash left behind: keys that nothing was ever signed with.
+  for (const name of await readdir(parent))
+    if (name.startsWith(prefix)) await rm(join(parent, name), { recursive: true })
+  const made = await mkdtemp(join(parent, prefix))
+  try {
+    for (const [name, content] of files) {
+      const file = await open(join(made, name), 'wx', 0o600)
+      try {
+        await file.writeFile(content.reveal())
+        await file.sync()
+      } finally {
+        await file.close()
+      }
+    }
+    await syncFolder(made)
+    await rename(made, folder)
+    await syncFolder(parent)
+  } catch (error) {
+    await rm(made, { recursive: true, force: true })
+    throw error
+  }
+}
+
+async function readPrivate(path: string): Promise<Secret<string>> {
+  let file: Awaited<ReturnType<typeof open>>
+  try {
+    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+  } catch (error) {
+    const remedy = 'restore it from a backup, or move the whole ca folder away to begin anew'
+    throw corrupt(path, `cannot be opened (${codeOf(error)})`, remedy)
+  }
+  try {
+    const stat = await file.stat()
+    if (!stat.isFile()) throw corrupt(path, 'is not a file', 'restore it from a backup')
+    checkPrivate(path, stat, '0600')
+    if (stat.size > MAX_BYTES) throw corrupt(path, 'is too large', 'restore it from a backup')
+    return new Secret(await file.readFile('utf8'))
+  } finally {
+    await file.close()
+  }
+}
+
+function checkPrivate(path: string, stat: { mode: number; uid: number }, mode: string): void {
+  if ((stat.mode & 0o077) !== 0) {
+    const remedy = `find out who read it, then chmod ${mode} it, or begin with a new state folder`
+    throw corrupt(path, 'is open to other users', remedy)
+  }
+  const user = process.geteuid?.()
+  if (user !== undefined && stat.uid !== user)
+    throw corrupt(path, `belongs to user ${stat.uid}`, `chown it to user ${user}`)
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+async function wrapped(path: string, write: () => Promise<void>): Promise<void> {
+  try {
+    await write()
+  } catch (cause) {
+    const message = `cannot write ${path} (${codeOf(cause)}); check its disk and permissions`
+    throw new MeshError('ERR_STATE_WRITE', message, { retry: 'backoff', cause })
+  }
+}
+
+function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? String(error)
+}
+
+function corrupt(path: string, fault: string, remedy: string): MeshError {
+  return new MeshError('ERR_STATE_CORRUPT', `${path} ${fault}; ${remedy}`)
+}

@@ -1,0 +1,42 @@
+/**
+ * Who gets an SVID: the CSR service's decisions, without gRPC. In: a signing request and a proof (join token or
+ * re-attestation credential). Out: SVID, trust bundle and the next credential, or a MeshError that says why not.
+ * Nothing is answered before it is stored; nothing is told about a token or credential before it was proven.
+ * Source: DESIGN §3, proto/postern/identity/v1alpha1/identity.proto.
+ */
+import { MeshError } from '../../../common/errors.ts'
+import { parseCsr } from '../../core/ca/csr.ts'
+import { attestByCredential } from './attest-by-credential.ts'
+import { attestByToken } from './attest-by-token.ts'
+import type { AttestationCaller, AttestationParts, AttestationRequest, Attested } from './claim.ts'
+import type { RandomBytes } from './ports.ts'
+
+const INSTANCE_ID = /^[A-Za-z0-9_-]{16,64}$/
+
+export interface Attestation {
+  /** A nonce for one credential proof, good for 60 s. */
+  challenge(): Uint8Array
+  /** Throws MeshError; never answers what isn't stored. */
+  attest(request: AttestationRequest, caller: AttestationCaller): Promise<Attested>
+}
+
+export function createAttestation(
+  parts: AttestationParts & { readonly randomBytes: RandomBytes },
+): Attestation {
+  return {
+    challenge: () => parts.nonces.create(parts.randomBytes(8), parts.clock.monotonic()),
+    async attest(request, caller) {
+      const settings = parts.directory.settings()
+      if (settings === undefined || settings.trustDomain !== parts.authority.trustDomain) {
+        const message = 'there is no mesh to issue certificates for yet'
+        throw new MeshError('ERR_CA_NOT_READY', message, { retry: 'backoff' })
+      }
+      if (!INSTANCE_ID.test(request.instanceId))
+        throw new MeshError('ERR_CSR_INVALID', 'instance_id is not 16 to 64 letters and digits')
+      const claim = { settings, csr: parseCsr(request.csr), request, caller }
+      return request.proof.kind === 'token'
+        ? attestByToken(parts, claim, request.proof)
+        : attestByCredential(parts, claim, request.proof)
+    },
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * The certificate authority in force: opens or makes its keys, and signs SVIDs and re-attestation credentials.
+ * Two keys: the root, whose certificate is the trust bundle, and the attestation key, which no trust bundle knows.
+ * It must never make a new root where there was one, nor sign for longer than its root lives.
+ */
+import { sha256 } from '../../../common/attestation.ts'
+import type { Clock } from '../../../common/clock.ts'
+import { MeshError } from '../../../common/errors.ts'
+import { Secret } from '../../../common/secret.ts'
+import type { WorkloadIdentity } from '../../../common/spiffe-id.ts'
+import { formatPair, parsePair, type StoredPair, toPem } from '../../core/ca/authority-text.ts'
+import { type Credential, readCredential } from '../../core/ca/credential.ts'
+import { type IssuedCertificate, issueCertificate } from '../../core/ca/issue.ts'
+import { EMPTY_REGISTRY } from '../../core/ca/registry.ts'
+import { formatRegistry } from '../../core/ca/registry-text.ts'
+import {
+  attestationRootTemplate,
+  type CertificateTemplate,
+  credentialTemplate,
+  type Issuer,
+  issuerOf,
+  rootTemplate,
+  serialFrom,
+  svidTemplate,
+} from '../../core/ca/template.ts'
+import type { IdentityStore, Keys, RandomBytes, SigningKey } from './ports.ts'
+
+export const ROOT_FILE = 'root.pem'
+export const ATTESTATION_FILE = 'attestation.pem'
+export const REGISTRY_FILE = 'identities.json'
+
+export interface SvidRequest {
+  readonly identity: WorkloadIdentity
+  readonly workloadUid: string
+  /** SubjectPublicKeyInfo, DER. */
+  readonly publicKey: Uint8Array
+  readonly lifetimeSeconds: number
+  readonly maxLifetimeSeconds: number
+}
+
+export interface Authority {
+  readonly trustDomain: string
+  /** DER roots that SVIDs of this trust domain verify against. */
+  readonly trustBundle: readonly Uint8Array[]
+  readonly trustBundlePem: string
+  /** SHA-256 of the root's DER. */
+  readonly rootFingerprint: Uint8Array
+  readonly rootNotAfterMs: number
+  signSvid(request: SvidRequest): Promise<IssuedCertificate>
+  signCredential(request: {
+    readonly workloadUid: string
+    readonly publicKey: Uint8Array
+  }): Promise<IssuedCertificate>
+  /** Throws ERR_CREDENTIAL_INVALID. */
+  readCredential(der: Uint8Array): Credential
+}
+
+export interface AuthorityOptions {
+  readonly trustDomain: string
+  /** Of a root that is made now; one that exists keeps its own end. */
+  readonly rootLifetimeSeconds: number
+  readonly store: IdentityStore
+  readonly keys: Keys
+  readonly clock: Clock
+  readonly randomBytes: RandomBytes
+}
+
+interface Signing {
+  readonly issuer: Issuer
+  readonly key: SigningKey
+}
+
+/**
+ * Opens the authority, making it first when the state folder has none.
+ * Throws ERR_STATE_CORRUPT (damaged, open to others, or of another trust domain) and ERR_STATE_WRITE.
+ */
+export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
+  const { store, trustDomain } = options
+  if (!(await store.exists())) await create(options)
+  const uri = `spiffe://${trustDomain}`
+  const root = parsePair(await store.read(ROOT_FILE), { name: ROOT_FILE, uri })
+  const attestation = parsePair(await store.read(ATTESTATION_FILE), {
+    name: ATTESTATION_FILE,
+    uri: undefined,
+  })
+  return toAuthority(options, root, {
+    root: toSigning(options.keys, root, ROOT_FILE),
+    attestation: toSigning(options.keys, attestation, ATTESTATION_FILE),
+  })
+}
+
+function toAuthority(
+  options: AuthorityOptions,
+  root: StoredPair,
+  signing: { readonly root: Signing; readonly attestation: Signing },
+): Authority {
+  const { clock, trustDomain } = options
+  const { certificate } = root
+  const issueFor = (publicKey: Uint8Array) => ({
+    serialNumber: serialFrom(options.randomBytes(16)),
+    publicKey,
+    nowMs: clock.now(),
+  })
+  return {
+    trustDomain,
+    trustBundle: [certificate.der],
+    trustBundlePem: toPem(certificate.der),
+    rootFingerprint: sha256(certificate.der),
+    rootNotAfterMs: certificate.notAfterMs,
+    async signSvid(request) {
+      const { issuer, key } = inForce(signing.root, clock)
+      const { publicKey, ...rest } = request
+      return sign(svidTemplate(issuer, { ...issueFor(publicKey), ...rest }), issuer, key)
+    },
+    async signCredential({ workloadUid, publicKey }) {
+      const { issuer, key } = inForce(signing.attestation, clock)
+      return sign(credentialTemplate(issuer, { ...issueFor(publicKey), workloadUid }), issuer, key)
+    },
+    readCredential: (der) => readCredential(der, signing.attestation.issuer, clock.now()),
+  }
+}
+
+const sign = (template: CertificateTemplate, issuer: Issuer, key: SigningKey) =>
+  issueCertificate(template, issuer, key)
+
+function inForce(signing: Signing, clock: Clock): Signing {
+  const now = clock.now()
+  if (now >= signing.issuer.notBeforeMs && now < signing.issuer.notAfterMs) return signing
+  const message = 'the root certificate is not valid now; check the clock and the root'
+  throw new MeshError('ERR_CA_NOT_READY', message, { retry: 'backoff' })
+}
+
+function toSigning(keys: Keys, pair: StoredPair, name: string): Signing {
+  const key = keys.fromPem(pair.key)
+  if (!Buffer.from(key.publicKey).equals(pair.certificate.publicKey))
+    throw new MeshError('ERR_STATE_CORRUPT', `the key in ${name} is not its certificate's`)
+  return { issuer: issuerOf(pair.certificate), key }
+}
+
+async function create(options: AuthorityOptions): Promise<void> {
+  const { trustDomain, rootLifetimeSeconds: lifetimeSeconds, clock, keys, randomBytes } = options
+  const make = async (templateOf: typeof rootTemplate) => {
+    const key = await keys.generate()
+    const template = templateOf({
+      serialNumber: serialFrom(randomBytes(16)),
+      publicKey: key.publicKey,
+      nowMs: clock.now(),
+      trustDomain,
+      lifetimeSeconds,
+    })
+    const { der } = await issueCertificate(template, issuerOf(template), key)
+    return formatPair(der, key.toPem())
+  }
+  const files = new Map<string, Secret<string>>([
+    [ROOT_FILE, await make(rootTemplate)],
+    [ATTESTATION_FILE, await make(attestationRootTemplate)],
+    [REGISTRY_FILE, new Secret(formatRegistry(EMPTY_REGISTRY))],
+  ])
+  await options.store.create(files)
+}

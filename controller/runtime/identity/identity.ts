@@ -1,0 +1,64 @@
+/**
+ * The controller's identity part as one: opens CA and records, makes join tokens, attests, keeps the own certificate.
+ * main gives it the adapters and the model; the TLS port serves `own`, the CSR service calls `attestation`, the admin
+ * socket calls `createJoinToken`.
+ */
+import type { Clock } from '../../../common/clock.ts'
+import { Secret } from '../../../common/secret.ts'
+import { createChallengeNonces } from '../../core/ca/challenge.ts'
+import { type Attestation, createAttestation } from './attestation.ts'
+import { type Authority, openAuthority } from './authority.ts'
+import type { Revocation } from './claim.ts'
+import { createKeyedLock } from './keyed-lock.ts'
+import { type OwnSvidSource, startOwnSvid } from './own-svid.ts'
+import type { IdentityStore, IsLive, Keys, Log, RandomBytes, WorkloadDirectory } from './ports.ts'
+import { Records } from './records.ts'
+import { createJoinToken, type IssuedJoinToken, type JoinTokenRequest } from './tokens.ts'
+
+export interface ControllerIdentityOptions {
+  readonly trustDomain: string
+  /** Of a root that is made now. */
+  readonly rootLifetimeSeconds: number
+  readonly store: IdentityStore
+  readonly keys: Keys
+  readonly directory: WorkloadDirectory
+  readonly isLive: IsLive
+  readonly clock: Clock
+  readonly randomBytes: RandomBytes
+  readonly log: Log
+  readonly onRevoked: (event: Revocation) => void
+}
+
+export interface ControllerIdentity {
+  readonly authority: Authority
+  readonly attestation: Attestation
+  readonly own: OwnSvidSource
+  createJoinToken(request: JoinTokenRequest): Promise<IssuedJoinToken>
+  /** Credentials that are revoked now, for status after a restart. */
+  revocations(): readonly Revocation[]
+  stop(): void
+}
+
+/** Throws ERR_STATE_CORRUPT, ERR_STATE_WRITE, ERR_CA_NOT_READY. One process per state folder. */
+export async function openControllerIdentity(
+  options: ControllerIdentityOptions,
+): Promise<ControllerIdentity> {
+  const { store, randomBytes } = options
+  const authority = await openAuthority(options)
+  const records = await Records.open(store)
+  const nonces = createChallengeNonces(new Secret(randomBytes(32)))
+  const parts = { ...options, authority, records, nonces, locked: createKeyedLock() }
+  const random = () => Buffer.from(randomBytes(4)).readUInt32BE(0) / 2 ** 32
+  const own = await startOwnSvid({ ...parts, random })
+  return {
+    authority,
+    attestation: createAttestation(parts),
+    own,
+    createJoinToken: (request) => createJoinToken(parts, request),
+    revocations: () =>
+      [...records.get().credentials].flatMap(([workloadUid, { workload, revoked }]) =>
+        revoked === undefined ? [] : [{ workload, workloadUid, reason: revoked.reason }],
+      ),
+    stop: () => own.stop(),
+  }
+}

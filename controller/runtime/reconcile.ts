@@ -39,6 +39,8 @@ export interface View {
   readonly proposals: Proposals
   readonly settlement: Settlement
   readonly problems: Settlement['problems']
+  /** The objects that are stored and served; those of the settlement once it was applied. */
+  readonly inForce: AcceptedState['accepted']
   /** What is served; absent until there is a Mesh and its CertificateAuthority. */
   readonly publication: Publication | undefined
   /** Epoch milliseconds at which `publication` was first served. */
@@ -129,7 +131,8 @@ export class Reconciler {
     const proposals = { proposals: accepted, seen: loaded.state.seen, problems: [] }
     const settlement = settle(accepted, (unit) => this.#compile.stateOf(unit))
     log.info({ objects: accepted.length }, 'stored generation restored')
-    await this.#serve(proposals, settlement)
+    // What is wrong is said by the first pass, with its places in the files.
+    await this.#serve(proposals, { ...settlement, problems: [] })
   }
 
   async #run(signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
@@ -234,7 +237,14 @@ export class Reconciler {
     const isSame = publication?.generation === this.#view?.publication?.generation
     const publishedAtMs =
       publication === undefined || isSame ? this.#view?.publishedAtMs : this.#options.clock.now()
-    this.#view = { proposals, settlement, problems, publication, publishedAtMs }
+    this.#view = {
+      proposals,
+      settlement,
+      problems,
+      inForce: this.#state.accepted,
+      publication,
+      publishedAtMs,
+    }
     this.#problemLog.update(problems)
     for (const listener of this.#listeners) listener()
   }

@@ -60,7 +60,7 @@ export const NOTHING_ACCEPTED: AcceptedState = { accepted: new Map(), seen: new 
 /** What the manifests folder says, read and validated. */
 export interface Reading {
   readonly candidates: readonly Candidate[]
-  /** `source.file` ending in `/`, or empty, means everything below it. */
+  /** `source.file` ending in `/` means everything below it, `./` the whole folder. */
   readonly problems: readonly Problem[]
 }
 

@@ -151,7 +151,8 @@ function whyKept(absent: Absent): { problem: Problem; isNew: boolean } | undefin
 function isTaint(problem: Problem, file: string, state: AcceptedState): boolean {
   const where = problem.source?.file
   if (where === undefined) return false
-  if (where === '' || where.endsWith('/')) return file.startsWith(where)
+  if (where === './') return true
+  if (where.endsWith('/')) return file.startsWith(where)
   if (where !== file) return false
   return problem.object === undefined || !state.accepted.has(formatRef(problem.object))
 }

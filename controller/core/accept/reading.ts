@@ -12,7 +12,7 @@ export type File =
   | { readonly path: string; readonly text: string }
   | { readonly path: string; readonly unreadable: string }
 
-/** A path that is empty, or ends in `/`, stands for everything below it. */
+/** A path that is empty, or ends in `/`, stands for everything below it; problems call the folder itself `./`. */
 export function readManifests(files: readonly File[], state: AcceptedState): Reading {
   const hadObjects = new Set([...state.accepted.values()].map((a) => a.source.file))
   const problems: Problem[] = []
@@ -51,6 +51,6 @@ function notReadable(path: string, why: string): Problem {
       why === 'it is empty'
         ? 'delete the file to remove its objects, or write them again'
         : 'make it readable again; delete single files to remove their objects',
-    source: { file: path },
+    source: { file: path === '' ? './' : path },
   }
 }

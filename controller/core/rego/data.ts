@@ -2,7 +2,7 @@
  * Base documents of several libraries as one. In: JSON values. Out: their deep merge, or the place where two differ.
  * Objects merge by key; anything else must be equal. Never lets one library's value win silently.
  */
-import { isDeepStrictEqual } from 'node:util'
+import { canonicalJson } from '../../../common/bundle.ts'
 
 export type MergedData =
   | { readonly ok: true; readonly data: unknown }
@@ -23,7 +23,7 @@ type Merged = { readonly value: unknown } | { readonly conflict: readonly string
 
 function merge(a: unknown, b: unknown, path: readonly string[]): Merged {
   if (!isObject(a) || !isObject(b)) {
-    return isDeepStrictEqual(a, b) ? { value: a } : { conflict: path }
+    return canonicalJson(a) === canonicalJson(b) ? { value: a } : { conflict: path }
   }
   // A Map and fromEntries: a key named __proto__ stays a key.
   const entries = new Map(Object.entries(a))

@@ -1,0 +1,157 @@
+/**
+ * The OPA bundle API for sidecars: `GET /bundles/<namespace>/<name>`, ETag, long poll. Behind the mesh server's TLS.
+ * In: requests whose peer the socket proves, bundles by `publish`. Out: 200, 304, or a refusal.
+ * A peer learns nothing of other workloads: whatever is not its own is 403, there or not.
+ * Source: https://www.openpolicyagent.org/docs/management-bundles ("Bundle Service API", "HTTP Long Polling").
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Log, PolicyBundle } from '../../runtime/ports.ts'
+
+interface Peer {
+  readonly spiffeId: string
+  readonly workloadUid: string
+}
+
+export interface BundleServerOptions {
+  readonly peerOf: (socket: Socket) => Peer | undefined
+  /** SPIFFE id of the workload with this UID in the current model. */
+  readonly workloadOf: (uid: string) => { readonly spiffeId: string } | undefined
+  readonly log: Log
+}
+
+const CONTENT_TYPE = 'application/vnd.openpolicyagent.bundles'
+/** OPA's own servers allow minutes; a proxy in between would cut longer waits. */
+const MAX_WAIT_SECONDS = 300
+/** Waits of one workload at a time; one more ends the oldest. */
+const MAX_WAITS = 4
+
+interface Wait {
+  readonly peer: Peer
+  readonly path: string
+  readonly revision: string
+  /** Answers and forgets. */
+  readonly end: () => void
+}
+
+export class BundleServer {
+  readonly name = 'bundle-server'
+  readonly #options: BundleServerOptions
+  /** In the order of arrival. */
+  readonly #waits = new Set<Wait>()
+  #byUid: ReadonlyMap<string, PolicyBundle> | undefined
+
+  constructor(options: BundleServerOptions) {
+    this.#options = options
+  }
+
+  /** Replaces all bundles at once and answers those who wait for a change. */
+  publish(bundles: Iterable<PolicyBundle>): void {
+    this.#byUid = new Map([...bundles].map((b) => [b.workloadUid, b]))
+    for (const wait of [...this.#waits]) {
+      if (this.#entitled(wait.peer, wait.path)?.revision !== wait.revision) wait.end()
+    }
+  }
+
+  /** For `http.Server`. */
+  readonly onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    request.resume()
+    response.setHeader('cache-control', 'no-store')
+    const peer = this.#options.peerOf(request.socket)
+    if (peer === undefined) {
+      refuse(response, 401, 'a client certificate of this mesh is required')
+    } else if (request.method !== 'GET') {
+      response.setHeader('allow', 'GET')
+      refuse(response, 405, 'only GET is served')
+    } else if (this.#byUid === undefined) {
+      response.setHeader('retry-after', '1')
+      refuse(response, 503, 'no bundles yet; try again')
+    } else {
+      this.#get(peer, request, response)
+    }
+  }
+
+  /** Answers everybody who waits. */
+  stop(): void {
+    for (const wait of [...this.#waits]) wait.end()
+  }
+
+  #get(peer: Peer, request: IncomingMessage, response: ServerResponse): void {
+    const path = (request.url ?? '').split('?')[0] ?? ''
+    const bundle = this.#entitled(peer, path)
+    if (bundle === undefined) {
+      this.#forbid(response, peer)
+      return
+    }
+    const isKnown = matches(request.headers['if-none-match'], bundle.revision)
+    const waitSeconds = isKnown ? waitOf(request.headers.prefer) : 0
+    if (waitSeconds === 0) answer(response, bundle, isKnown)
+    else this.#wait({ peer, path, revision: bundle.revision }, response, waitSeconds)
+  }
+
+  #wait(
+    asked: { readonly peer: Peer; readonly path: string; readonly revision: string },
+    response: ServerResponse,
+    waitSeconds: number,
+  ): void {
+    const own = [...this.#waits].filter((w) => w.peer.workloadUid === asked.peer.workloadUid)
+    if (own.length >= MAX_WAITS) own[0]?.end()
+    const forget = () => {
+      clearTimeout(timer)
+      this.#waits.delete(wait)
+    }
+    const end = () => {
+      forget()
+      const bundle = this.#entitled(asked.peer, asked.path)
+      if (bundle === undefined) this.#forbid(response, asked.peer)
+      else answer(response, bundle, bundle.revision === asked.revision)
+    }
+    const wait: Wait = { ...asked, end }
+    const timer = setTimeout(end, waitSeconds * 1000)
+    this.#waits.add(wait)
+    response.on('close', forget)
+  }
+
+  /** The bundle at `path`, if it is the peer's own. */
+  #entitled(peer: Peer, path: string): PolicyBundle | undefined {
+    if (this.#options.workloadOf(peer.workloadUid)?.spiffeId !== peer.spiffeId) return undefined
+    const bundle = this.#byUid?.get(peer.workloadUid)
+    return path === `/bundles/${bundle?.workload}` ? bundle : undefined
+  }
+
+  #forbid(response: ServerResponse, peer: Peer): void {
+    const { spiffeId, workloadUid } = peer
+    const fields = { code: 'ERR_PEER_FORBIDDEN', spiffeId, workloadUid }
+    this.#options.log.warn(fields, 'bundle refused: not the peer’s own')
+    refuse(response, 403, 'this bundle is not the one of your certificate')
+  }
+}
+
+function answer(response: ServerResponse, bundle: PolicyBundle, isKnown: boolean): void {
+  response.setHeader('etag', `"${bundle.revision}"`)
+  response.setHeader('content-type', CONTENT_TYPE)
+  if (isKnown) {
+    response.writeHead(304).end()
+    return
+  }
+  response.setHeader('content-length', bundle.archive.byteLength)
+  response.writeHead(200).end(bundle.archive)
+}
+
+function refuse(response: ServerResponse, status: number, message: string): void {
+  const body = JSON.stringify({ code: status, message })
+  response.writeHead(status, { 'content-type': 'application/json' }).end(body)
+}
+
+/** RFC 9110 §13.1.2: weak comparison; `*` matches whatever is there. */
+function matches(header: string | undefined, revision: string): boolean {
+  const tags = (header ?? '').split(',').map((tag) => tag.trim().replace(/^W\//, ''))
+  return tags.includes('*') || tags.includes(`"${revision}"`)
+}
+
+/** Seconds of `Prefer: modes=snapshot,delta;wait=10` (RFC 7240), at most five minutes; 0: no wait. */
+function waitOf(header: string | string[] | undefined): number {
+  const text = Array.isArray(header) ? header.join(',') : (header ?? '')
+  const seconds = Number(/(?:^|[;,\s])wait=(\d{1,9})(?:[;,\s]|$)/.exec(text)?.[1] ?? 0)
+  return Math.min(seconds, MAX_WAIT_SECONDS)
+}

@@ -1,0 +1,170 @@
+/**
+ * The controller's configuration. In: command line and environment. Out: Config, or every mistake at once. Pure.
+ * One table is the truth: names, defaults, units, help.
+ */
+
+export interface Config {
+  readonly manifests: string
+  readonly state: string
+  readonly listen: Address
+  readonly health: Address
+  readonly opa: string
+  readonly logLevel: string
+}
+
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+export type ParsedConfig =
+  | { readonly kind: 'config'; readonly config: Config }
+  | { readonly kind: 'help'; readonly text: string }
+  | { readonly kind: 'mistakes'; readonly mistakes: readonly string[] }
+
+export interface Option<T = unknown> {
+  readonly flag: string
+  readonly value: string
+  /** Read when the flag is not given. */
+  readonly env?: string
+  /** Absent: required. */
+  readonly default?: string
+  readonly doc: string
+  /** The value, or what is wrong with it. */
+  readonly parse: (text: string) => T | Mistake
+}
+
+class Mistake {
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+}
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
+
+const text = (value: string): string | Mistake =>
+  value === '' ? new Mistake('must not be empty') : value
+
+function address(value: string): Address | Mistake {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(value)
+  const port = Number(match?.[3])
+  const host = match?.[1] ?? match?.[2]
+  if (host === undefined || !(port <= 65_535)) {
+    return new Mistake('must be HOST:PORT, such as 127.0.0.1:15012 or [::1]:15012')
+  }
+  return { host, port }
+}
+
+function logLevel(value: string): string | Mistake {
+  return LOG_LEVELS.includes(value) ? value : new Mistake(`must be one of ${LOG_LEVELS.join(', ')}`)
+}
+
+/** `defaultOpa`: path of the binary that `make tools` puts beside the package. */
+export function optionsOf(defaultOpa: string) {
+  return {
+    manifests: {
+      flag: '--manifests',
+      value: 'DIR',
+      doc: 'folder of manifests (*.yaml, *.yml, *.json, below it too); it is watched',
+      parse: text,
+    },
+    state: {
+      flag: '--state',
+      value: 'DIR',
+      doc: 'directory for keys, accepted generations and the admin socket; made with mode 0700',
+      parse: text,
+    },
+    listen: {
+      flag: '--listen',
+      value: 'HOST:PORT',
+      default: '127.0.0.1:15012',
+      doc: 'where sidecars connect (mutual TLS: certificates, xDS, bundles)',
+      parse: address,
+    },
+    health: {
+      flag: '--health',
+      value: 'HOST:PORT',
+      default: '127.0.0.1:15014',
+      doc: 'plain HTTP: /healthz, /readyz, /metrics',
+      parse: address,
+    },
+    opa: {
+      flag: '--opa',
+      value: 'PATH',
+      env: 'POSTERN_OPA',
+      default: defaultOpa,
+      doc: 'the opa binary that compiles Rego',
+      parse: text,
+    },
+    logLevel: {
+      flag: '--log-level',
+      value: 'LEVEL',
+      default: 'info',
+      doc: LOG_LEVELS.join(', '),
+      parse: logLevel,
+    },
+  } satisfies Record<keyof Config, Option>
+}
+
+/** Takes `--flag value` and `--flag=value`; the last one counts. */
+export function parseConfig(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+  defaultOpa: string,
+): ParsedConfig {
+  const options: Record<string, Option> = optionsOf(defaultOpa)
+  if (argv.includes('--help') || argv.includes('-h')) {
+    return { kind: 'help', text: formatHelp(Object.values(options)) }
+  }
+  const mistakes: string[] = []
+  const given = readFlags(argv, Object.values(options), mistakes)
+  const config: Record<string, unknown> = {}
+  for (const [key, option] of Object.entries(options)) {
+    const value =
+      given.get(option.flag) ??
+      (option.env === undefined ? undefined : env[option.env]) ??
+      option.default
+    if (value === undefined) {
+      mistakes.push(`${option.flag} ${option.value} is required: ${option.doc}`)
+      continue
+    }
+    const parsed = option.parse(value)
+    if (parsed instanceof Mistake) mistakes.push(`${option.flag} ${value}: ${parsed.text}`)
+    else config[key] = parsed
+  }
+  // The table has every key of Config, and each one was parsed.
+  return mistakes.length > 0
+    ? { kind: 'mistakes', mistakes }
+    : { kind: 'config', config: config as unknown as Config }
+}
+
+function readFlags(
+  argv: readonly string[],
+  options: readonly Option[],
+  mistakes: string[],
+): ReadonlyMap<string, string> {
+  const given = new Map<string, string>()
+  for (let i = 0; i < argv.length; i++) {
+    const [flag = '', ...rest] = (argv[i] ?? '').split('=')
+    if (!options.some((o) => o.flag === flag)) {
+      mistakes.push(`${flag} is no option of postern controller; see --help`)
+      continue
+    }
+    const value = rest.length > 0 ? rest.join('=') : argv[++i]
+    if (value === undefined) mistakes.push(`${flag} needs a value`)
+    else given.set(flag, value)
+  }
+  return given
+}
+
+function formatHelp(options: readonly Option[]): string {
+  const lines = options.map((o) => {
+    const from = o.env === undefined ? '' : `, or ${o.env}`
+    const fallback = o.default === undefined ? 'required' : `default: ${o.default}`
+    return `  ${`${o.flag} ${o.value}`.padEnd(24)}${o.doc} (${fallback}${from})`
+  })
+  return ['usage: postern controller --manifests DIR --state DIR [options]', '', ...lines, ''].join(
+    '\n',
+  )
+}

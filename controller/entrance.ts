@@ -1,0 +1,156 @@
+/**
+ * The one TLS port with all that stands behind it, part of the composition root. Opens when the mesh has its
+ * certificate authority: before, there is no certificate to show.
+ * In: the authority's settings by the model. Out: the trust bundle, join tokens, and a port that sidecars reach.
+ */
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import type { Clock } from '../common/clock.ts'
+import { MeshError } from '../common/errors.ts'
+import { nodeKeys } from './adapters/crypto/keys.ts'
+import { AdsServer } from './adapters/grpc/ads-server.ts'
+import { createCsrService } from './adapters/grpc/csr-server.ts'
+import { createPeerReader, MeshServer, type PeerReader } from './adapters/grpc/mesh-server.ts'
+import { ProxyStatusService } from './adapters/grpc/proxy-status.ts'
+import { BundleServer } from './adapters/http/bundle-server.ts'
+import { createIdentityStore } from './adapters/state/identity-store.ts'
+import type { Config } from './config.ts'
+import { type Peer, readPeer } from './core/ca/peer.ts'
+import type { Model } from './core/model/mesh.ts'
+import { Directory } from './runtime/directory.ts'
+import { type ControllerIdentity, openControllerIdentity } from './runtime/identity/identity.ts'
+import type { IssuedJoinToken, JoinTokenRequest } from './runtime/identity/tokens.ts'
+import type { Authority } from './runtime/ports.ts'
+import { ProxyTable } from './runtime/proxy-table.ts'
+import type { Publication } from './runtime/publication.ts'
+
+export interface EntranceOptions {
+  readonly config: Config
+  readonly clock: Clock
+  readonly log: Logger
+  readonly onRevoked: () => void
+}
+
+export class Entrance implements Authority {
+  readonly name = 'entrance'
+  readonly proxies = new ProxyTable()
+  readonly #options: EntranceOptions
+  readonly #directory = new Directory()
+  readonly #peers: PeerReader
+  readonly #ads: AdsServer
+  readonly #status: ProxyStatusService
+  readonly #bundles: BundleServer
+  #identity: ControllerIdentity | undefined
+  #server: MeshServer | undefined
+
+  constructor(options: EntranceOptions) {
+    this.#options = options
+    const { log } = options
+    this.#peers = createPeerReader(readPeer, options.clock)
+    const workloadOf = (uid: string) => this.#directory.peerOf(uid)
+    const peerOf = this.#peers.ofCall
+    this.#ads = new AdsServer({
+      peerOf,
+      workloadOf,
+      proxies: this.proxies,
+      log: log.child({ component: 'ads' }),
+    })
+    this.#status = new ProxyStatusService({
+      peerOf,
+      workloadOf,
+      proxies: this.proxies,
+      log: log.child({ component: 'proxy-status' }),
+    })
+    this.#bundles = new BundleServer({
+      peerOf: this.#peers.ofSocket,
+      workloadOf,
+      log: log.child({ component: 'bundles' }),
+    })
+  }
+
+  async ensure(model: Model): Promise<readonly Uint8Array[]> {
+    this.#directory.set(model)
+    this.#identity ??= await this.#openIdentity(model)
+    return this.#identity.authority.trustBundle
+  }
+
+  /** Serves a publication; opens the port with the first one. Errors: ERR_CONFIG (the port is taken). */
+  async publish({ snapshots, bundles }: Publication): Promise<void> {
+    this.#bundles.publish(bundles.values())
+    this.#ads.publish(snapshots)
+    this.#server ??= await this.#openServer()
+  }
+
+  isOpen(): boolean {
+    return this.#server !== undefined
+  }
+
+  createJoinToken(request: JoinTokenRequest): Promise<IssuedJoinToken> {
+    if (this.#identity === undefined) {
+      const message =
+        'there is no certificate authority yet; add a Mesh and its CertificateAuthority'
+      throw new MeshError('ERR_CA_NOT_READY', message, { retry: 'backoff' })
+    }
+    return this.#identity.createJoinToken(request)
+  }
+
+  /** Why a workload's credential was revoked, by workload UID. */
+  revoked(): ReadonlyMap<string, string> {
+    const all = this.#identity?.revocations() ?? []
+    return new Map(all.map(({ workloadUid, reason }) => [workloadUid, reason]))
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    this.#bundles.stop()
+    await this.#server?.stop(graceMs)
+    this.#identity?.stop()
+  }
+
+  #openIdentity(model: Model): Promise<ControllerIdentity> {
+    const { config, clock, log, onRevoked } = this.#options
+    return openControllerIdentity({
+      trustDomain: model.mesh.trustDomain,
+      rootLifetimeSeconds: model.certificateAuthority.rootLifetimeSeconds,
+      store: createIdentityStore(join(config.state, 'ca')),
+      keys: nodeKeys,
+      directory: this.#directory,
+      isLive: (uid, except) => this.#status.isLive(uid, except),
+      clock,
+      randomBytes,
+      log: log.child({ component: 'identity' }),
+      onRevoked,
+    })
+  }
+
+  /** As the other services' peer, with all that attestation wants to know of its certificate. */
+  #peerOfCsr(call: Parameters<PeerReader['ofCall']>[0]): Peer | undefined {
+    const der = call.getAuthContext().sslPeerCertificate?.raw
+    return this.#peers.ofCall(call) === undefined || der === undefined ? undefined : readPeer(der)
+  }
+
+  async #openServer(): Promise<MeshServer> {
+    const { config, clock, log } = this.#options
+    const identity = this.#identity
+    if (identity === undefined) throw new Error('published before the authority was there')
+    const csr = createCsrService({
+      attestation: identity.attestation,
+      peerOf: (call) => this.#peerOfCsr(call),
+      clock,
+      log: log.child({ component: 'csr' }),
+    })
+    const server = new MeshServer({
+      ...config.listen,
+      identity: identity.own.current(),
+      services: [this.#ads, this.#status, csr],
+      onRequest: this.#bundles.onRequest,
+      peers: this.#peers,
+      clock,
+      log: log.child({ component: 'mesh-server' }),
+    })
+    await server.start()
+    identity.own.onRenewed((svid) => server.setIdentity(svid))
+    log.info({ host: config.listen.host, port: server.port() }, 'sidecars may connect')
+    return server
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * The controller's composition root: the only place that joins adapters, reads the environment, handles signals.
+ * In: command line and environment. Out: a running controller, until SIGTERM or SIGINT.
+ */
+import { randomUUID } from 'node:crypto'
+import { mkdir, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Logger, pino } from 'pino'
+import type { Clock } from '../common/clock.ts'
+import { MeshError } from '../common/errors.ts'
+import { ManifestFolder } from './adapters/files/folder.ts'
+import { AdminServer } from './adapters/http/admin.ts'
+import { HealthServer } from './adapters/http/health.ts'
+import { OpaRegoCompiler } from './adapters/opa/rego-compiler.ts'
+import { FileGenerationStore } from './adapters/state/generation-store.ts'
+import { lockState } from './adapters/state/state-lock.ts'
+import { type Config, parseConfig } from './config.ts'
+import { Entrance } from './entrance.ts'
+import { toMetrics } from './runtime/metrics.ts'
+import { Reconciler } from './runtime/reconcile.ts'
+import { StatusBoard } from './runtime/status-board.ts'
+
+const DEFAULT_OPA = join(import.meta.dirname, '../.tools/opa')
+/** How long calls may take to end at SIGTERM. */
+const GRACE_MS = 2000
+
+const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now() }
+
+/** Runs until a signal. Rejects with ERR_CONFIG (every mistake at once), ERR_STATE_CORRUPT, ERR_STATE_WRITE. */
+export async function runController(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<void> {
+  const parsed = parseConfig(argv, env, DEFAULT_OPA)
+  if (parsed.kind === 'help') {
+    process.stdout.write(parsed.text)
+    return
+  }
+  if (parsed.kind === 'mistakes') throw new MeshError('ERR_CONFIG', parsed.mistakes.join('\n'))
+  await prepareState(parsed.config.state)
+  const unlock = await lockState(parsed.config.state)
+  try {
+    await run(parsed.config)
+  } finally {
+    await unlock()
+  }
+}
+
+/** Only the controller's user may see the state: keys lie there, and whoever opens the admin socket makes tokens. */
+async function prepareState(state: string): Promise<void> {
+  await mkdir(state, { recursive: true, mode: 0o700 })
+  const found = await stat(state)
+  if ((found.mode & 0o077) !== 0) {
+    const message = `the state directory ${state} is open to other users; chmod 700 it, or give another with --state`
+    throw new MeshError('ERR_CONFIG', message)
+  }
+  await rm(join(state, 'tmp'), { recursive: true, force: true })
+}
+
+async function run(config: Config): Promise<void> {
+  const log = pino({ name: 'postern-controller', level: config.logLevel })
+  log.info({ ...config }, 'controller starts')
+  const end = Promise.withResolvers<void>()
+  const { entrance, reconciler, board } = joinCore(config, log, end.reject)
+  const { admin, health } = joinFaces(config, log, { entrance, reconciler, board })
+  const stop = () => end.resolve()
+  process.once('SIGTERM', stop).once('SIGINT', stop)
+  try {
+    await health.start()
+    await admin.start()
+    await reconciler.start()
+    await end.promise
+    log.info({}, 'controller stops')
+  } finally {
+    process.off('SIGTERM', stop).off('SIGINT', stop)
+    board.stop()
+    await reconciler.stop()
+    await entrance.stop(GRACE_MS)
+    await admin.stop()
+    await health.stop()
+  }
+}
+
+interface Core {
+  readonly entrance: Entrance
+  readonly reconciler: Reconciler
+  readonly board: StatusBoard
+}
+
+function joinCore(config: Config, log: Logger, fail: (error: unknown) => void): Core {
+  const entrance = new Entrance({ config, clock, log, onRevoked: () => board.touch() })
+  const reconciler = new Reconciler({
+    manifests: new ManifestFolder({ folder: config.manifests }),
+    compiler: new OpaRegoCompiler({ binary: config.opa, tempDir: join(config.state, 'tmp') }),
+    store: new FileGenerationStore(config.state),
+    authority: entrance,
+    // A port that is taken is for the user to free; a controller that nobody reaches doesn't run on.
+    publish: (publication) => entrance.publish(publication).catch(fail),
+    clock,
+    newUid: randomUUID,
+    log: log.child({ component: 'reconcile' }),
+  })
+  const board = new StatusBoard({
+    view: () => reconciler.view(),
+    proxies: entrance.proxies,
+    revoked: () => entrance.revoked(),
+    clock,
+  })
+  reconciler.onChange(() => board.refresh())
+  entrance.proxies.onChange(() => board.touch())
+  return { entrance, reconciler, board }
+}
+
+function joinFaces(config: Config, log: Logger, { entrance, reconciler, board }: Core) {
+  const admin = new AdminServer({
+    socketPath: join(config.state, 'admin.sock'),
+    objects: () => board.objects(),
+    problems: () => board.problems(),
+    proxies: () => board.proxies(),
+    createJoinToken: async (request) => entrance.createJoinToken(request),
+    log: log.child({ component: 'admin' }),
+  })
+  const health = new HealthServer({
+    ...config.health,
+    whyNotReady: () => (entrance.isOpen() ? undefined : whyNotOpen(reconciler)),
+    metrics: () =>
+      toMetrics({
+        figures: reconciler.figures(),
+        view: reconciler.view(),
+        proxies: board.proxies(),
+        nowMs: clock.now(),
+      }),
+  })
+  return { admin, health }
+}
+
+function whyNotOpen(reconciler: Reconciler): string {
+  const view = reconciler.view()
+  if (view === undefined) return 'the manifests were not read yet'
+  const problem = view.problems.find((p) => p.code === 'ERR_MESH_MISSING') ?? view.problems[0]
+  return problem === undefined
+    ? 'nothing is published yet'
+    : `${problem.message}; ${problem.remedy}`
+}

@@ -1,0 +1,175 @@
+/**
+ * A real Envoy with a TLS and a plaintext listener, each with Postern's HTTP settings and one route per policy set
+ * (`x-set: N`) that carries the set's RBAC filter. The filter chain: observe → RBAC → ext_authz (skippable) → 200.
+ */
+import { createRegistry, type JsonObject, type JsonValue, toJson } from '@bufbuild/protobuf'
+import type { PolicySet } from '../../../common/policy-set.ts'
+import { buildHttpRbac } from '../../../controller/core/lanes/http-rbac.ts'
+import { ActionSchema } from '../../../proto/gen/envoy/config/rbac/v3/rbac_pb.js'
+import { RBACSchema } from '../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
+import { file_envoy_extensions_matching_common_inputs_network_v3_network_inputs } from '../../../proto/gen/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js'
+import { file_envoy_extensions_matching_common_inputs_ssl_v3_ssl_inputs } from '../../../proto/gen/envoy/extensions/matching/common_inputs/ssl/v3/ssl_inputs_pb.js'
+import { file_envoy_extensions_matching_input_matchers_ip_v3_ip } from '../../../proto/gen/envoy/extensions/matching/input_matchers/ip/v3/ip_pb.js'
+import { file_envoy_type_matcher_v3_http_inputs } from '../../../proto/gen/envoy/type/matcher/v3/http_inputs_pb.js'
+import type { PemPair } from './certificates.ts'
+
+/** All types that an RBAC filter of `core/lanes` holds in an Any. */
+export const rbacRegistry = createRegistry(
+  ActionSchema,
+  file_envoy_extensions_matching_common_inputs_network_v3_network_inputs,
+  file_envoy_extensions_matching_common_inputs_ssl_v3_ssl_inputs,
+  file_envoy_extensions_matching_input_matchers_ip_v3_ip,
+  file_envoy_type_matcher_v3_http_inputs,
+)
+
+export interface BedOptions {
+  readonly sets: readonly PolicySet[]
+  readonly ports: { readonly tls: number; readonly plaintext: number }
+  readonly observerPort: number
+  readonly ca: string
+  readonly server: PemPair
+}
+
+const TYPE = 'type.googleapis.com/'
+const AUTHZ = 'authz'
+const SKIP = {
+  filter: 'envoy.filters.http.rbac',
+  path: [{ key: 'low_shadow_engine_result' }],
+  value: { stringMatch: { exact: 'allowed' } },
+  invert: true,
+}
+
+/** Bootstrap JSON. */
+export function buildBed(options: BedOptions): JsonObject {
+  return {
+    staticResources: {
+      listeners: [buildListener(options, 'tls'), buildListener(options, 'plaintext')],
+      clusters: [authzCluster(options.observerPort)],
+    },
+  }
+}
+
+function buildListener(options: BedOptions, transport: 'tls' | 'plaintext'): JsonObject {
+  const port = options.ports[transport]
+  return {
+    name: transport,
+    address: { socketAddress: { address: '127.0.0.1', portValue: port } },
+    filterChains: [
+      {
+        filters: [extension('hcm', HCM, buildHcm(options, transport))],
+        ...(transport === 'tls' ? { transportSocket: tlsSocket(options) } : {}),
+      },
+    ],
+  }
+}
+
+const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
+const EXT_AUTHZ = 'envoy.extensions.filters.http.ext_authz.v3.ExtAuthz'
+const RBAC = 'envoy.extensions.filters.http.rbac.v3.RBAC'
+
+function buildHcm(options: BedOptions, transport: 'tls' | 'plaintext'): JsonObject {
+  const port = options.ports[transport]
+  const named = (key: string, name: string) => ({
+    header: { key, value: `%DYNAMIC_METADATA(envoy.filters.http.rbac:${name})%` },
+  })
+  const routes = options.sets.map((set, i) => ({
+    match: { prefix: '/', headers: [{ name: 'x-set', stringMatch: { exact: String(i) } }] },
+    directResponse: { status: 200 },
+    typedPerFilterConfig: {
+      rbac: {
+        '@type': `${TYPE}envoy.extensions.filters.http.rbac.v3.RBACPerRoute`,
+        rbac: toJson(RBACSchema, buildHttpRbac(set, { port, transport }), {
+          registry: rbacRegistry,
+        }) as JsonValue,
+      },
+    },
+  }))
+  const headers = [
+    named('x-enforced', 'enf_enforced_effective_policy_id'),
+    named('x-shadow', 'low_shadow_engine_result'),
+  ]
+  return {
+    statPrefix: transport,
+    normalizePath: true,
+    mergeSlashes: true,
+    pathWithEscapedSlashesAction: 'UNESCAPE_AND_FORWARD',
+    stripAnyHostPort: true,
+    stripTrailingHostDot: true,
+    forwardClientCertDetails: 'SANITIZE_SET',
+    setCurrentClientCertDetails: { uri: true },
+    commonHttpProtocolOptions: { headersWithUnderscoresAction: 'REJECT_REQUEST' },
+    routeConfig: {
+      responseHeadersToAdd: headers,
+      virtualHosts: [{ name: 'all', domains: ['*'], routes }],
+    },
+    localReplyConfig: {
+      mappers: [
+        {
+          filter: {
+            statusCodeFilter: { comparison: { value: { defaultValue: 403, runtimeKey: 'x' } } },
+          },
+          headersToAdd: [{ header: { key: 'x-details', value: '%RESPONSE_CODE_DETAILS%' } }],
+        },
+      ],
+    },
+    httpFilters: [
+      extAuthz('observe', {}),
+      extension('rbac', RBAC, {}),
+      extAuthz('decide', { filterEnabledMetadata: SKIP }),
+      extension('router', 'envoy.extensions.filters.http.router.v3.Router', {}),
+    ],
+  }
+}
+
+function extAuthz(stage: string, more: JsonObject): JsonObject {
+  return extension(stage, EXT_AUTHZ, {
+    transportApiVersion: 'V3',
+    statusOnError: { code: 'ServiceUnavailable' },
+    grpcService: {
+      envoyGrpc: { clusterName: AUTHZ },
+      timeout: '10s',
+      initialMetadata: [{ key: 'x-stage', value: stage }],
+    },
+    ...more,
+  })
+}
+
+function tlsSocket({ ca, server }: BedOptions): JsonObject {
+  return extension('tls', 'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext', {
+    requireClientCertificate: false,
+    commonTlsContext: {
+      alpnProtocols: ['h2', 'http/1.1'],
+      tlsCertificates: [
+        {
+          certificateChain: { inlineString: server.certificate },
+          privateKey: { inlineString: server.privateKey },
+        },
+      ],
+      validationContext: { trustedCa: { inlineString: ca } },
+    },
+  })
+}
+
+function authzCluster(port: number): JsonObject {
+  const options = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
+  const address = { socketAddress: { address: '127.0.0.1', portValue: port } }
+  return {
+    name: AUTHZ,
+    type: 'STATIC',
+    connectTimeout: '5s',
+    loadAssignment: {
+      clusterName: AUTHZ,
+      endpoints: [{ lbEndpoints: [{ endpoint: { address } }] }],
+    },
+    typedExtensionProtocolOptions: {
+      [options]: {
+        '@type': `${TYPE}${options}`,
+        explicitHttpConfig: { http2ProtocolOptions: {} },
+      },
+    },
+  }
+}
+
+export function extension(name: string, type: string, config: JsonObject): JsonObject {
+  return { name, typedConfig: { '@type': `${TYPE}${type}`, ...config } }
+}

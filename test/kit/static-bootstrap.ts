@@ -13,15 +13,13 @@ export interface StaticParts {
   readonly secrets: readonly JsonValue[]
 }
 
-/** Names of the sidecar's own clusters, as its bootstrap has them, and where they listen. */
-export interface SidecarCluster {
-  readonly name: string
-  readonly pipe: string
-}
+/** The sidecar's own clusters, as its bootstrap has them. */
+const SIDECAR_CLUSTERS = ['postern_authz', 'postern_als', 'postern_sidecar']
 
+/** Everything in place. `pipes` holds the sockets of the sidecar's clusters, by name; others lead nowhere. */
 export function toStaticBootstrap(
   parts: StaticParts,
-  sidecar: readonly SidecarCluster[],
+  pipes: Readonly<Record<string, string>> = {},
 ): JsonObject {
   const extensions = byName(parts.extensions, 'name')
   const endpoints = byName(parts.endpoints, 'clusterName')
@@ -33,9 +31,30 @@ export function toStaticBootstrap(
       ),
       clusters: [
         ...parts.clusters.map((c) => rewrite(c, [inlineEndpoints(endpoints), inlineSecret])),
-        ...sidecar.map(toPipeCluster),
+        ...SIDECAR_CLUSTERS.map((name) => toPipeCluster(name, pipes[name] ?? '/nowhere')),
       ],
       secrets: [...parts.secrets],
+    },
+  }
+}
+
+/** Listeners and clusters as they are published, with an ADS stream that everything they refer to would come by. */
+export function toDynamicBootstrap(parts: StaticParts): JsonObject {
+  return {
+    node: { id: 'shop/test/uid', cluster: 'test' },
+    dynamicResources: {
+      adsConfig: {
+        apiType: 'DELTA_GRPC',
+        transportApiVersion: 'V3',
+        grpcServices: [{ envoyGrpc: { clusterName: 'postern_sidecar' } }],
+      },
+    },
+    staticResources: {
+      listeners: [...parts.listeners],
+      clusters: [
+        ...SIDECAR_CLUSTERS.map((name) => toPipeCluster(name, '/nowhere')),
+        ...parts.clusters,
+      ],
     },
   }
 }
@@ -74,14 +93,14 @@ function inlineEndpoints(endpoints: ReadonlyMap<string, JsonObject>): Rewrite {
   }
 }
 
-function toPipeCluster({ name, pipe }: SidecarCluster): JsonObject {
+function toPipeCluster(name: string, path: string): JsonObject {
   return {
     name,
     type: 'STATIC',
     connectTimeout: '1s',
     loadAssignment: {
       clusterName: name,
-      endpoints: [{ lbEndpoints: [{ endpoint: { address: { pipe: { path: pipe } } } }] }],
+      endpoints: [{ lbEndpoints: [{ endpoint: { address: { pipe: { path } } } }] }],
     },
     typedExtensionProtocolOptions: {
       'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {

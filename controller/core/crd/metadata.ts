@@ -7,7 +7,7 @@ import type { FieldPath } from './field-path.ts'
 import { type Finding, isRecord, typeName } from './finding.ts'
 import { unknownField } from './unknown-fields.ts'
 
-type FieldType = 'string' | 'integer' | 'list' | 'map'
+type FieldType = 'string' | 'time' | 'integer' | 'list' | 'map'
 
 const FIELDS: Readonly<Record<string, FieldType>> = {
   name: 'string',
@@ -19,8 +19,8 @@ const FIELDS: Readonly<Record<string, FieldType>> = {
   uid: 'string',
   resourceVersion: 'string',
   generation: 'integer',
-  creationTimestamp: 'string',
-  deletionTimestamp: 'string',
+  creationTimestamp: 'time',
+  deletionTimestamp: 'time',
   deletionGracePeriodSeconds: 'integer',
   ownerReferences: 'list',
   finalizers: 'list',
@@ -29,6 +29,8 @@ const FIELDS: Readonly<Record<string, FieldType>> = {
 const LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/
 const SUBDOMAIN = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/
 const QUALIFIED_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$/
+/** RFC 3339. */
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/
 const MAX_LABEL = 63
 const MAX_SUBDOMAIN = 253
 const MAX_ANNOTATIONS_BYTES = 256 * 1024
@@ -64,6 +66,8 @@ function checkField(key: string, value: unknown): Finding[] {
   switch (type) {
     case 'string':
       return typeof value === 'string' ? [] : [wrongType(path, 'a string', value)]
+    case 'time':
+      return checkTime(value, path)
     case 'integer':
       return Number.isInteger(value) ? [] : [wrongType(path, 'an integer', value)]
     case 'list':
@@ -71,6 +75,14 @@ function checkField(key: string, value: unknown): Finding[] {
     case 'map':
       return isRecord(value) ? checkTexts(value, path) : [wrongType(path, 'an object', value)]
   }
+}
+
+function checkTime(value: unknown, path: FieldPath): Finding[] {
+  if (typeof value !== 'string') return [wrongType(path, 'a string', value)]
+  if (TIME.test(value) && !Number.isNaN(Date.parse(value))) return []
+  const message = `${JSON.stringify(value)} is no time`
+  const remedy = 'remove it: the controller sets it'
+  return [{ code: 'ERR_FIELD_VALUE', path, message, remedy }]
 }
 
 function checkTexts(map: Readonly<Record<string, unknown>>, path: FieldPath): Finding[] {

@@ -30,7 +30,8 @@ export function compileSchema(schema: Schema): SchemaChecker {
   const validate = ajv.compile(toJsonSchema(schema))
   return (value) => {
     if (validate(value)) return []
-    return (validate.errors ?? []).filter(isOwnError).map((e) => toFinding(e, value))
+    const errors = (validate.errors ?? []).filter(isOwnError)
+    return errors.filter((e) => !isShadowed(e, errors)).map((e) => toFinding(e, value))
   }
 }
 
@@ -39,16 +40,28 @@ function isOwnError(error: ErrorObject): boolean {
   return error.keyword === 'anyOf' || !error.schemaPath.includes('/anyOf/')
 }
 
+/** What has the wrong type or is empty need not be told to have the wrong form too. */
+function isShadowed(error: ErrorObject, errors: readonly ErrorObject[]): boolean {
+  const stronger = error.keyword === 'minLength' ? ['type'] : ['type', 'minLength']
+  if (error.keyword === 'type' || error.keyword === 'required') return false
+  return errors.some(
+    (e) => e.instancePath === error.instancePath && stronger.includes(e.keyword) && e !== error,
+  )
+}
+
 /** OpenAPI's int-or-string in JSON schema; what ajv does not check, or other modules do, is left out. */
 function toJsonSchema(schema: Schema): Record<string, unknown> {
-  const { properties, additionalProperties, items, anyOf, default: _, format: __, ...rest } = schema
-  const plain = Object.fromEntries(Object.entries(rest).filter(([key]) => !key.startsWith('x-')))
+  const { properties, additionalProperties, items, allOf, anyOf, not, ...rest } = schema
+  const { default: _, format: __, description: ___, ...checks } = rest
+  const plain = Object.fromEntries(Object.entries(checks).filter(([key]) => !key.startsWith('x-')))
   return {
     ...plain,
     ...(schema['x-kubernetes-int-or-string'] && { type: ['integer', 'string'] }),
     ...(properties && { properties: mapSchemas(properties) }),
     ...(additionalProperties && { additionalProperties: toJsonSchema(additionalProperties) }),
     ...(items && { items: toJsonSchema(items) }),
+    ...(allOf && { allOf: allOf.map(toJsonSchema) }),
+    ...(not && { not: toJsonSchema(not) }),
     ...(anyOf && { anyOf: anyOf.map(toJsonSchema) }),
   }
 }

@@ -40,7 +40,9 @@ export interface Schema {
   readonly properties?: Readonly<Record<string, Schema>>
   readonly additionalProperties?: Schema
   readonly items?: Schema
+  readonly allOf?: readonly Schema[]
   readonly anyOf?: readonly Schema[]
+  readonly not?: Schema
   readonly 'x-kubernetes-int-or-string'?: true
   readonly 'x-kubernetes-preserve-unknown-fields'?: true
   readonly 'x-kubernetes-list-type'?: 'map' | 'set' | 'atomic'

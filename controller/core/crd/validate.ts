@@ -49,7 +49,7 @@ export function validateObject(
     ? []
     : validator.checkRules({ self: object, oldSelf: old })
   const findings = [
-    ...unknown,
+    ...outsideOf(schemaFindings, unknown),
     ...checkMetadata(value.metadata, validator.namespaced),
     ...preferSemantics(findWrongValues(object), [
       ...schemaFindings,
@@ -98,6 +98,14 @@ function prepare(
 
 function withoutNulls(value: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(value).filter(([, child]) => child !== null))
+}
+
+/** An object where there should be none has the wrong type; that its fields are unknown goes without saying. */
+function outsideOf(schema: readonly Finding[], unknown: readonly Finding[]): Finding[] {
+  const wrongTypes = schema.filter((f) => f.code === 'ERR_FIELD_TYPE').map((f) => f.path)
+  return unknown.filter(
+    ({ path }) => !wrongTypes.some((outer) => outer.every((part, i) => part === path[i])),
+  )
 }
 
 /** What the grammar says of a value stands in for what the schema says of it, at or above the same field. */

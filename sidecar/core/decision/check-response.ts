@@ -1,0 +1,67 @@
+/**
+ * Verdict → CheckResponse, always explicit: a status is always set, an allow always has ok_response, a denial always
+ * has denied_response with its HTTP status. Envoy takes an empty message, an unset status, and status 0 with a
+ * denied_response for *allow* (LOWERING §5); what is built here is none of these unless the verdict allows.
+ */
+import assert from 'node:assert'
+import { create, type JsonObject } from '@bufbuild/protobuf'
+import { HeaderValueOptionSchema } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
+import {
+  type CheckResponse,
+  CheckResponseSchema,
+} from '../../../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
+import type { Denial, Mutation, NameValue } from './policy-result.ts'
+import type { Verdict } from './verdict.ts'
+
+/** google.rpc.Code. */
+const OK = 0
+const PERMISSION_DENIED = 7
+
+export function toCheckResponse(verdict: Verdict, decisionId: string): CheckResponse {
+  return verdict.allowed
+    ? buildOk(verdict.mutation, decisionId)
+    : buildDenied(verdict.denial, decisionId)
+}
+
+function buildOk(mutation: Mutation, decisionId: string): CheckResponse {
+  return create(CheckResponseSchema, {
+    status: { code: OK },
+    httpResponse: {
+      case: 'okResponse',
+      value: {
+        headers: mutation.headers.map(toHeader),
+        headersToRemove: [...mutation.headersToRemove],
+        responseHeadersToAdd: mutation.responseHeaders.map(toHeader),
+        queryParametersToSet: mutation.queryToSet.map(([key, value]) => ({ key, value })),
+        queryParametersToRemove: [...mutation.queryToRemove],
+      },
+    },
+    dynamicMetadata: withId(mutation.dynamicMetadata, decisionId),
+  })
+}
+
+function buildDenied(denial: Denial, decisionId: string): CheckResponse {
+  assert(denial.status >= 300, 'a denial has an HTTP status that is no success')
+  return create(CheckResponseSchema, {
+    status: { code: PERMISSION_DENIED },
+    httpResponse: {
+      case: 'deniedResponse',
+      value: {
+        status: { code: denial.status },
+        headers: denial.headers.map(toHeader),
+        body: denial.body,
+      },
+    },
+    dynamicMetadata: withId(denial.dynamicMetadata, decisionId),
+  })
+}
+
+/** Without an append action, as the plugin sends it: a header of the request is replaced, never added to. */
+function toHeader([key, value]: NameValue) {
+  return create(HeaderValueOptionSchema, { header: { key, value } })
+}
+
+/** The plugin's own key for the id. */
+function withId(metadata: JsonObject, decisionId: string): JsonObject {
+  return { ...metadata, decision_id: decisionId }
+}

@@ -1,12 +1,12 @@
 /** `postern describe KIND NAME`: one object in full, its conditions as a table and what to do about each problem. */
 import type { Command } from 'commander'
-import { stringify } from 'yaml'
 import type { Problem } from '../common/errors.ts'
 import { formatProblem, MeshError } from '../common/errors.ts'
 import { askController } from './admin-client.ts'
 import { apiPath, findKind } from './kinds.ts'
 import type { ApiObject } from './objects.ts'
 import { formatTable } from './output/table.ts'
+import { formatYaml } from './output/yaml.ts'
 import { stateOption } from './state.ts'
 
 function indent(text: string): string {
@@ -45,8 +45,8 @@ export function formatDescription(object: ApiObject, problems: readonly Problem[
   return [
     formatTable(head),
     'Spec:\n',
-    indent(stringify(object.spec ?? {})),
-    ...(Object.keys(rest).length === 0 ? [] : ['Status:\n', indent(stringify(rest))]),
+    indent(formatYaml(object.spec ?? {})),
+    ...(Object.keys(rest).length === 0 ? [] : ['Status:\n', indent(formatYaml(rest))]),
     'Conditions:\n',
     conditions.length === 0
       ? '  <none>\n'

@@ -3,13 +3,13 @@
  * `postern get problems` lists every mistake in the manifests, also those that belong to no object.
  */
 import type { Command } from 'commander'
-import { stringify } from 'yaml'
 import { formatRef, MeshError, type Problem } from '../common/errors.ts'
 import type { KindInfo, PrinterColumn } from '../controller/core/crd/index.ts'
 import { askController } from './admin-client.ts'
 import { apiPath, findKind } from './kinds.ts'
 import type { ApiList, ApiObject } from './objects.ts'
 import { formatCell, formatTable } from './output/table.ts'
+import { formatYaml } from './output/yaml.ts'
 import { stateOption } from './state.ts'
 
 export interface GetOptions {
@@ -64,7 +64,7 @@ async function getProblems(options: GetOptions): Promise<string> {
     items: readonly Problem[]
   }
   if (options.output === 'json') return `${JSON.stringify(items, null, 2)}\n`
-  if (options.output === 'yaml') return stringify(items)
+  if (options.output === 'yaml') return formatYaml(items)
   return items.length === 0 ? 'no problems\n' : formatProblems(items)
 }
 
@@ -103,7 +103,7 @@ async function get(
   const objects = await fetchObjects(kind, name, options)
   const whole = name === undefined ? { apiVersion: 'v1', kind: 'List', items: objects } : objects[0]
   if (options.output === 'json') return `${JSON.stringify(whole, null, 2)}\n`
-  if (options.output === 'yaml') return stringify(whole)
+  if (options.output === 'yaml') return formatYaml(whole)
   if (options.output === 'name')
     return objects.map((o) => `${kind.singular}.postern.dev/${o.metadata.name}\n`).join('')
   if (objects.length === 0) return `no ${kind.plural} found\n`

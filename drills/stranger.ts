@@ -83,7 +83,7 @@ async function poseAsController(
     rejectUnauthorized: false,
   })
   server.on('secureConnection', (socket) => {
-    socket.on('data', (bytes: Buffer) => (told += bytes.includes('pst') ? 1 : 0))
+    socket.on('data', (bytes: Buffer) => (told += bytes.includes('postern-join') ? 1 : 0))
     socket.on('error', () => socket.destroy())
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

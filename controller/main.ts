@@ -67,6 +67,7 @@ async function run(config: Config): Promise<void> {
   process.once('SIGTERM', stop).once('SIGINT', stop)
   try {
     await health.start()
+    log.info({ host: config.health.host, port: health.port() }, 'health and metrics are served')
     await admin.start()
     await reconciler.start()
     await end.promise
@@ -117,6 +118,7 @@ function joinFaces(config: Config, log: Logger, { entrance, reconciler, board }:
     objects: () => board.objects(),
     problems: () => board.problems(),
     proxies: () => board.proxies(),
+    published: () => board.published(),
     createJoinToken: async (request) => entrance.createJoinToken(request),
     log: log.child({ component: 'admin' }),
   })

@@ -41,7 +41,7 @@ export class StatusBoard {
   refresh(): void {
     const view = this.#options.view()
     if (view === undefined) return
-    const now = new Date(this.#options.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+    const now = toRfc3339(this.#options.clock.now())
     this.#objects = buildStatuses({
       proposals: view.proposals.proposals,
       seen: view.proposals.seen,
@@ -70,9 +70,25 @@ export class StatusBoard {
     return this.#options.proxies.list()
   }
 
+  /** What is served now, by content hashes; `generation` is null before the first publication. */
+  published(): object {
+    const view = this.#options.view()
+    const targets = view === undefined ? undefined : servedBy(view)?.targets
+    const workloads = [...(targets ?? [])]
+    return {
+      generation: view?.publication?.generation ?? null,
+      publishedAt: view?.publishedAtMs === undefined ? null : toRfc3339(view.publishedAtMs),
+      workloads: workloads.map(([nodeId, target]) => ({ nodeId, ...target })),
+    }
+  }
+
   stop(): void {
     clearTimeout(this.#timer)
   }
+}
+
+function toRfc3339(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
 }
 
 function servedBy({ publication }: View): Served | undefined {

@@ -15,7 +15,8 @@ export interface AdminOptions {
   readonly objects: () => ReadonlyMap<ObjectKey, PosternObject>
   readonly problems: () => readonly Problem[]
   readonly proxies: () => readonly ProxyState[]
-  /** Undefined while there is no certificate authority. */
+  /** What is served: generation, and per workload the version of its xDS and the revision of its bundle. */
+  readonly published: () => unknown
   readonly createJoinToken: (request: {
     readonly workload: string
     readonly ttlSeconds?: number
@@ -86,6 +87,7 @@ export class AdminServer {
     if (request.method !== 'GET') return notAllowed('GET')
     if (path === '/problems') return ok({ items: this.#options.problems() })
     if (path === '/proxies') return ok({ items: this.#options.proxies() })
+    if (path === '/published') return ok(this.#options.published())
     return this.#objects(path)
   }
 

@@ -37,7 +37,7 @@ integration: node_modules tools test-tools ## the tests with real Envoy, OPA and
 conformance: node_modules tools test-tools ## other people's tests and examples
 	$(NODE) scripts/run-tests.ts conformance
 
-golden: node_modules ## write the golden files anew; read the diff before you commit it
+golden: node_modules tools ## write the golden files anew; read the diff before you commit it
 	TAP_SNAPSHOT=1 $(NODE) scripts/run-tests.ts unit golden
 	git status --short test/golden
 
@@ -46,13 +46,13 @@ coverage: node_modules ## report which lines each module's own unit test reaches
 	  --reporter=silent 'test/unit/**/*.test.ts'
 
 demo: node_modules tools ## three services, each with sidecar and Envoy: what is allowed, what is denied, and why
-	demo/run
+	$(NODE) demo/main.ts
 
 bench: node_modules tools ## measure start, memory and latency
-	bench/run
+	$(NODE) bench/standalone.ts
 
 proof: node_modules tools ## the long trials: outages, renewals and edits under load
-	demo/proof
+	$(NODE) drills/main.ts
 
 lint: node_modules ## Biome: format and lint rules
 	biome check .

@@ -32,7 +32,9 @@ type Call<Request, Response> = grpc.ServerUnaryCall<Request, Response>
 export interface CsrServerOptions {
   readonly attestation: Attestation
   /** The verified client certificate's, or undefined. */
-  readonly peerOf: (call: grpc.ServerUnaryCall<AttestRequest, AttestResponse>) => Peer | undefined
+  readonly peerOf: (
+    call: Call<AttestRequest, AttestResponse>,
+  ) => Pick<Peer, 'workloadUid'> | undefined
   readonly clock: Clock
   readonly log: Log
 }

@@ -42,7 +42,7 @@ export interface AttestationRequest {
 
 export interface AttestationCaller {
   /** Of the client certificate, when it was verified and is in force. */
-  readonly peer: Peer | undefined
+  readonly peer: Pick<Peer, 'workloadUid'> | undefined
   /** Whether nobody waits for the answer any more. */
   readonly isGone: () => boolean
 }

@@ -1,0 +1,85 @@
+/** The gRPC face: status codes, bounds, and no word too many. The wire itself is in test/integration/identity.test.ts. */
+import { create } from '@bufbuild/protobuf'
+import * as grpc from '@grpc/grpc-js'
+import t from 'tap'
+import { MeshError, type MeshErrorCode } from '../../../../../common/errors.ts'
+import { createCsrService, toStatus } from '../../../../../controller/adapters/grpc/csr-server.ts'
+import {
+  AttestRequestSchema,
+  type AttestResponse,
+  type ChallengeResponse,
+} from '../../../../../proto/gen/postern/identity/v1alpha1/identity_pb.js'
+import { makeController, silentLog } from '../../../../kit/identity-controller.ts'
+
+type Fields = Parameters<typeof create<typeof AttestRequestSchema>>[1]
+
+async function makeService() {
+  const controller = await makeController()
+  const { implementation } = createCsrService({
+    attestation: controller.identity.attestation,
+    peerOf: () => undefined,
+    clock: controller.clock,
+    log: silentLog,
+  })
+  const call = <R>(method: string, request: unknown, peer: string) =>
+    new Promise<{ error: grpc.ServiceError | null; response: R | undefined }>((resolve) => {
+      const handler = implementation[method] as grpc.handleUnaryCall<unknown, R>
+      const unary = { request, getPeer: () => peer, cancelled: false }
+      handler(unary as never, (error, response) =>
+        resolve({ error: error as grpc.ServiceError | null, response: response ?? undefined }),
+      )
+    })
+  const attest = (fields: Fields, peer = '127.0.0.1:1') =>
+    call<AttestResponse>('Attest', create(AttestRequestSchema, fields), peer)
+  return { controller, call, attest }
+}
+
+t.test('gives a nonce to anybody', async (t) => {
+  const { call } = await makeService()
+  const { response } = await call<ChallengeResponse>('Challenge', {}, '127.0.0.1:1')
+  t.equal(response?.nonce.length, 32)
+})
+
+t.test('says what is wrong by code', async (t) => {
+  const expected: [MeshErrorCode, grpc.status][] = [
+    ['ERR_TOKEN_USED', grpc.status.UNAUTHENTICATED],
+    ['ERR_CREDENTIAL_REVOKED', grpc.status.UNAUTHENTICATED],
+    ['ERR_NONCE_INVALID', grpc.status.UNAUTHENTICATED],
+    ['ERR_PEER_FORBIDDEN', grpc.status.PERMISSION_DENIED],
+    ['ERR_CSR_INVALID', grpc.status.INVALID_ARGUMENT],
+    ['ERR_CA_NOT_READY', grpc.status.UNAVAILABLE],
+    ['ERR_RATE_LIMITED', grpc.status.RESOURCE_EXHAUSTED],
+  ]
+  for (const [code, status] of expected)
+    t.same(toStatus(new MeshError(code, 'why')), { code: status, details: `${code}: why` })
+  const path = new MeshError('ERR_STATE_WRITE', 'cannot write /secret/path')
+  t.match(toStatus(path), { code: grpc.status.UNAVAILABLE })
+  for (const error of [path, new Error('secret'), new MeshError('ERR_STATE_CORRUPT', 'secret')])
+    t.notMatch(toStatus(error).details, 'secret')
+})
+
+t.test('refuses what is too large or missing before it is looked at', async (t) => {
+  const { attest } = await makeService()
+  const big = new Uint8Array(5000)
+  const proofs: Fields[] = [
+    {},
+    { csr: big },
+    { proof: { case: 'joinToken', value: { token: 'x'.repeat(513) } } },
+    { proof: { case: 'joinToken', value: { token: 'x', credentialCsr: big } } },
+    { proof: { case: 'credential', value: { certificate: big } } },
+  ]
+  for (const fields of proofs) {
+    const { error } = await attest(fields)
+    t.match(error, { code: grpc.status.INVALID_ARGUMENT, details: /^ERR_CSR_INVALID: / })
+  }
+})
+
+t.test('turns away an address that fails without end, for a while', async (t) => {
+  const { attest, controller } = await makeService()
+  for (let i = 0; i < 60; i++)
+    t.match((await attest({}, `127.0.0.9:${i}`)).error, { code: grpc.status.INVALID_ARGUMENT })
+  t.match((await attest({}, '127.0.0.9:99')).error, { code: grpc.status.RESOURCE_EXHAUSTED })
+  t.match((await attest({}, '127.0.0.10:1')).error, { code: grpc.status.INVALID_ARGUMENT })
+  controller.clock.advance(2000)
+  t.match((await attest({}, '127.0.0.9:99')).error, { code: grpc.status.INVALID_ARGUMENT })
+})

@@ -8,6 +8,7 @@ import { PUBLISH_ORDER, TYPE_URLS, type XdsResource, type XdsSnapshot } from '..
 import {
   ABSENT,
   accept,
+  askAgain,
   changeSubscription,
   firstSubscription,
   isWanted,
@@ -28,6 +29,8 @@ export interface DeltaRequest extends SubscriptionChange {
 export type ServerEvent =
   | { readonly kind: 'request'; readonly request: DeltaRequest }
   | { readonly kind: 'snapshot'; readonly snapshot: XdsSnapshot }
+  /** What was refused for a reason that may have passed (a port in use) is sent once more. */
+  | { readonly kind: 'retry'; readonly typeUrl: string; readonly names: readonly string[] }
   | { readonly kind: 'closed' }
 
 export interface SendEffect {
@@ -111,6 +114,13 @@ export function step(state: ServerState, event: ServerEvent): ServerStep {
       return { state: { ...state, closed: true }, effects: [] }
     case 'snapshot':
       return publish({ ...state, snapshot: event.snapshot }, [])
+    case 'retry': {
+      const subscription = state.subscriptions.get(event.typeUrl)
+      if (subscription === undefined) return { state, effects: [] }
+      const subscriptions = new Map(state.subscriptions)
+      subscriptions.set(event.typeUrl, askAgain(subscription, event.names))
+      return publish({ ...state, subscriptions }, [])
+    }
     case 'request': {
       const taken = takeRequest(state, event.request)
       return taken.state.closed ? taken : publish(taken.state, taken.effects)
@@ -121,6 +131,11 @@ export function step(state: ServerState, event: ServerEvent): ServerStep {
 /** Whether no response waits for its verdict. */
 export function isIdle(state: ServerState): boolean {
   return [...state.subscriptions.values()].every((s) => s.outstanding === undefined)
+}
+
+/** The version that the client has accepted on this stream; undefined: none, or it was told that there is none. */
+export function heldVersion(state: ServerState, typeUrl: string, name: string): string | undefined {
+  return state.subscriptions.get(typeUrl)?.held.get(name) || undefined
 }
 
 export function isSubscribed(state: ServerState, typeUrl: string, name?: string): boolean {

@@ -126,6 +126,14 @@ export function suspect(before: Subscription, sent: Sent): Subscription {
   return { ...accept(before, { ...sent, versions: new Map() }), suspects }
 }
 
+/** Refused names are sent once more, as if they had been asked for. */
+export function askAgain(before: Subscription, names: readonly string[]): Subscription {
+  const rejected = new Map(before.rejected)
+  const asked = new Set(before.asked)
+  for (const name of names) if (rejected.delete(name)) asked.add(name)
+  return { ...before, rejected, asked }
+}
+
 export function isWanted(subscription: Subscription, name: string): boolean {
   return subscription.wildcard || subscription.names.has(name)
 }

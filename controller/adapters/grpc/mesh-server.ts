@@ -97,7 +97,8 @@ export class MeshServer {
   readonly #http: Server
   readonly #grpc: grpc.Server
   readonly #injector: ReturnType<grpc.Server['createConnectionInjector']>
-  readonly #sockets = new Set<TLSSocket>()
+  /** Everything that was accepted, also what is still in its handshake. */
+  readonly #sockets = new Set<Socket>()
 
   constructor(options: MeshServerOptions) {
     this.#options = options
@@ -116,6 +117,10 @@ export class MeshServer {
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
     })
     this.#tls.maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS
+    this.#tls.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket)
+      socket.on('close', () => this.#sockets.delete(socket))
+    })
     this.#tls.on('secureConnection', (socket) => this.#accept(socket))
     this.#tls.on('tlsClientError', (err, socket) => {
       options.log.debug({ err, remote: socket.remoteAddress }, 'handshake failed')
@@ -165,17 +170,13 @@ export class MeshServer {
 
   #accept(socket: TLSSocket): void {
     const { peers, clock } = this.#options
-    this.#sockets.add(socket)
     const peer = peers.ofSocket(socket)
     const lifetimeMs =
       peer === undefined ? NAMELESS_TIMEOUT_MS : Math.max(0, peer.notAfterMs - clock.now())
     const timer = setTimeout(() => socket.destroy(), Math.min(lifetimeMs, MAX_TIMER_MS)).unref()
     // The peer is gone or broken; the protocol on top hears of it by `close`.
     socket.on('error', () => {})
-    socket.on('close', () => {
-      clearTimeout(timer)
-      this.#sockets.delete(socket)
-    })
+    socket.on('close', () => clearTimeout(timer))
     if (socket.alpnProtocol === 'h2') this.#injector.injectConnection(socket)
     else this.#http.emit('connection', socket)
   }

@@ -62,6 +62,9 @@ class Stream {
   nack(sent: SendEffect | undefined, error = 'bad'): readonly ServerEffect[] {
     return this.request(sent?.typeUrl ?? '', { nonce: sent?.nonce ?? '', error })
   }
+  retry(typeUrl: string, names: readonly string[]): SendEffect[] {
+    return sends(this.#step({ kind: 'retry', typeUrl, names }))
+  }
   close(): readonly ServerEffect[] {
     return this.#step({ kind: 'closed' })
   }

@@ -1,0 +1,65 @@
+/**
+ * Envoy's admin interface over its Unix socket. In: questions. Out: answers as values; an Envoy that does not answer
+ * within 2 s counts as not there (undefined), which is never taken for ready.
+ */
+import { request } from 'node:http'
+import { type EnvoyFacts, readStats, STATS_FILTER } from '../../core/envoy/stats.ts'
+
+const TIMEOUT_MS = 2_000
+const MAX_BYTES = 4 * 1024 * 1024
+
+export class AdminClient {
+  readonly #socketPath: string
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath
+  }
+
+  /** Whether Envoy's state is LIVE. */
+  async isLive(): Promise<boolean> {
+    return (await this.#ask('GET', '/ready'))?.status === 200
+  }
+
+  async facts(): Promise<EnvoyFacts | undefined> {
+    const answer = await this.#ask('GET', `/stats?filter=${encodeURIComponent(STATS_FILTER)}`)
+    return answer?.status === 200 ? readStats(answer.body) : undefined
+  }
+
+  /** `1.40.0` out of `<hash>/1.40.0/Clean/RELEASE/BoringSSL`; empty when unknown. */
+  async version(): Promise<string> {
+    const answer = await this.#ask('GET', '/server_info')
+    return /"version":\s*"[^/"]*\/([^/"]*)/.exec(answer?.body ?? '')?.[1] ?? ''
+  }
+
+  /** Tells clients to leave (`connection: close`, GOAWAY) while requests go on. */
+  async drain(): Promise<void> {
+    await this.#ask('POST', '/drain_listeners?graceful&skip_exit')
+  }
+
+  #ask(
+    method: string,
+    path: string,
+  ): Promise<{ readonly status: number; readonly body: string } | undefined> {
+    return new Promise((resolve) => {
+      const req = request({
+        socketPath: this.#socketPath,
+        method,
+        path,
+        agent: false,
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      })
+      req.on('error', () => resolve(undefined))
+      req.on('response', (res) => {
+        let body = ''
+        res.setEncoding('utf8')
+        res.on('data', (chunk: string) => {
+          body += chunk
+          if (body.length > MAX_BYTES) req.destroy(new Error('answer is too long'))
+        })
+        res.on('error', () => resolve(undefined))
+        res.on('end', () => resolve({ status: res.statusCode ?? 0, body }))
+      })
+      req.end()
+    })
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * The delta-ADS stream to the controller. In: requests of the client reducer. Out: its events, as they arrive.
+ * One stream per controller session; when it ends, the session has failed and another will come.
+ */
+import * as grpc from '@grpc/grpc-js'
+import { fromResponseMessage, toRequestMessage } from '../../../common/delta-xds/wire.ts'
+import { toServiceDefinition } from '../../../common/grpc-service.ts'
+import { AggregatedDiscoveryService } from '../../../proto/gen/envoy/service/discovery/v3/ads_pb.js'
+import type {
+  DeltaDiscoveryRequest,
+  DeltaDiscoveryResponse,
+} from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js'
+import type { UpstreamEvent, UpstreamRequest, UpstreamXds } from '../../runtime/xds-ports.ts'
+import type { ControllerSession } from './controller-client.ts'
+
+type Call = grpc.ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>
+
+export class AdsClient implements UpstreamXds {
+  readonly #nodeId: string
+  #listener: (event: UpstreamEvent) => void = () => {}
+  #call: Call | undefined
+
+  constructor(nodeId: string) {
+    this.#nodeId = nodeId
+  }
+
+  onEvent(listener: (event: UpstreamEvent) => void): void {
+    this.#listener = listener
+  }
+
+  request(request: UpstreamRequest): void {
+    this.#call?.write(toRequestMessage(request, { id: this.#nodeId }))
+  }
+
+  /** Opens the stream on a new session; the one before has ended. */
+  attach(session: ControllerSession): void {
+    const call = openStream(session.channel)
+    this.#call = call
+    call.on('data', (message: DeltaDiscoveryResponse) => {
+      if (this.#call === call) this.#listener(fromResponseMessage(message))
+    })
+    // `status` comes once, after everything else; `error` repeats it for those that are not OK.
+    call.on('error', () => {})
+    call.on('status', (status: grpc.StatusObject) => {
+      this.#end(call)
+      const code = grpc.status[status.code]
+      session.fail(new Error(`xds stream ended: ${code} ${status.details}`))
+    })
+    session.signal.addEventListener('abort', () => {
+      this.#end(call)
+      call.cancel()
+    })
+    this.#listener({ kind: 'opened' })
+  }
+
+  #end(call: Call): void {
+    if (this.#call !== call) return
+    this.#call = undefined
+    this.#listener({ kind: 'closed' })
+  }
+}
+
+function openStream(channel: grpc.Client): Call {
+  const method = toServiceDefinition(AggregatedDiscoveryService).DeltaAggregatedResources
+  if (method === undefined) throw new Error('delta ADS is not in the descriptor')
+  return channel.makeBidiStreamRequest(
+    method.path,
+    method.requestSerialize,
+    method.responseDeserialize,
+  ) as Call
+}

@@ -1,0 +1,129 @@
+/**
+ * The gRPC server that only this sidecar's Envoy calls, on a Unix socket in the run directory (0600 in a 0700 one).
+ * In: Envoy's delta-ADS stream, which must carry the per-start secret. Out: its events; what is sent goes to Envoy.
+ * Other services (the access log) may be added. At most one ADS stream: a new one ends the one before.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { chmod, rm } from 'node:fs/promises'
+import * as grpc from '@grpc/grpc-js'
+import type { SendEffect } from '../../../common/delta-xds/server.ts'
+import { fromRequestMessage, toResponseMessage } from '../../../common/delta-xds/wire.ts'
+import { MeshError } from '../../../common/errors.ts'
+import { toServiceDefinition } from '../../../common/grpc-service.ts'
+import type { Secret } from '../../../common/secret.ts'
+import { AggregatedDiscoveryService } from '../../../proto/gen/envoy/service/discovery/v3/ads_pb.js'
+import type {
+  DeltaDiscoveryRequest,
+  DeltaDiscoveryResponse,
+} from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js'
+import { SECRET_HEADER } from '../../core/envoy/bootstrap.ts'
+import type { DownstreamEvent, DownstreamXds, Log } from '../../runtime/xds-ports.ts'
+
+type Call = grpc.ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>
+
+export interface EnvoyService {
+  readonly service: grpc.ServiceDefinition
+  readonly implementation: grpc.UntypedServiceImplementation
+}
+
+export interface EnvoyServerOptions {
+  readonly socketPath: string
+  readonly secret: Secret<string>
+  readonly services?: readonly EnvoyService[]
+  readonly log: Log
+}
+
+export class EnvoyServer implements DownstreamXds {
+  readonly name = 'envoy-server'
+  readonly #options: EnvoyServerOptions
+  readonly #server = new grpc.Server({
+    'grpc.max_receive_message_length': 16 * 1024 * 1024,
+    'grpc.max_send_message_length': -1,
+    'grpc.enable_channelz': 0,
+  })
+  #listener: (event: DownstreamEvent) => void = () => {}
+  #call: Call | undefined
+
+  constructor(options: EnvoyServerOptions) {
+    this.#options = options
+    this.#server.addService(toServiceDefinition(AggregatedDiscoveryService), {
+      DeltaAggregatedResources: (call: Call) => this.#open(call),
+      StreamAggregatedResources: (call: Call) =>
+        end(call, grpc.status.UNIMPLEMENTED, 'only delta xDS is served'),
+    })
+    for (const { service, implementation } of options.services ?? [])
+      this.#server.addService(service, implementation)
+  }
+
+  async start(): Promise<void> {
+    const { socketPath } = this.#options
+    // A socket left by a process that was killed; the run directory is ours alone.
+    await rm(socketPath, { force: true })
+    const credentials = grpc.ServerCredentials.createInsecure()
+    await new Promise<void>((resolve, reject) => {
+      this.#server.bindAsync(`unix:${socketPath}`, credentials, (cause) => {
+        if (cause === null) return resolve()
+        reject(new MeshError('ERR_CONFIG', `cannot listen on ${socketPath}`, { cause }))
+      })
+    })
+    await chmod(socketPath, 0o600)
+  }
+
+  async stop(): Promise<void> {
+    this.#server.forceShutdown()
+    await rm(this.#options.socketPath, { force: true })
+  }
+
+  onEvent(listener: (event: DownstreamEvent) => void): void {
+    this.#listener = listener
+  }
+
+  send(effect: SendEffect): void {
+    this.#call?.write(toResponseMessage(effect))
+  }
+
+  reset(reason: string): void {
+    const call = this.#call
+    if (call === undefined) return
+    this.#close(call)
+    end(call, grpc.status.ABORTED, reason)
+  }
+
+  #open(call: Call): void {
+    call.on('error', () => {})
+    const given = call.metadata.get(SECRET_HEADER)[0]
+    if (!sameText(String(given ?? ''), this.#options.secret.reveal())) {
+      this.#options.log.warn({ code: 'ERR_PEER_FORBIDDEN' }, 'xds stream refused: not our envoy')
+      end(call, grpc.status.UNAUTHENTICATED, 'the secret of this sidecar is required')
+      return
+    }
+    this.reset('superseded by a newer stream')
+    this.#call = call
+    for (const event of ['close', 'cancelled', 'error']) call.on(event, () => this.#close(call))
+    call.on('end', () => {
+      this.#close(call)
+      call.end()
+    })
+    call.on('data', (message: DeltaDiscoveryRequest) => {
+      if (this.#call !== call) return
+      this.#listener({ kind: 'request', request: fromRequestMessage(message) })
+    })
+    this.#listener({ kind: 'opened' })
+  }
+
+  #close(call: Call): void {
+    if (this.#call !== call) return
+    this.#call = undefined
+    this.#listener({ kind: 'closed' })
+  }
+}
+
+/** Equal in a time that does not depend on where they differ. */
+function sameText(a: string, b: string): boolean {
+  const digest = (text: string) => createHash('sha256').update(text).digest()
+  return timingSafeEqual(digest(a), digest(b))
+}
+
+function end(call: Call, code: grpc.status, details: string): void {
+  call.emit('error', Object.assign(new Error(details), { code, details }))
+}

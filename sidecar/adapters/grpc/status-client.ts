@@ -1,0 +1,61 @@
+/**
+ * The ProxyStatus stream to the controller: says at each change what is enforced, and answers pings at once.
+ * In: reports. Out: messages on the current session's stream; the newest report is repeated on each new one.
+ * Source: proto/postern/proxy/v1alpha1/proxy.proto.
+ */
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import * as grpc from '@grpc/grpc-js'
+import { toServiceDefinition } from '../../../common/grpc-service.ts'
+import {
+  type ProxyCommand,
+  type ProxyReport,
+  ProxyReportSchema,
+  ProxyStatus,
+} from '../../../proto/gen/postern/proxy/v1alpha1/proxy_pb.js'
+import type { ControllerSession } from './controller-client.ts'
+
+type Call = grpc.ClientDuplexStream<ProxyReport, ProxyCommand>
+export type StatusReport = Omit<MessageInitShape<typeof ProxyReportSchema>, '$typeName' | 'pong'>
+
+export class StatusClient {
+  #call: Call | undefined
+  #report: StatusReport | undefined
+
+  /** Sends the report, if it differs from the last one. */
+  report(report: StatusReport): void {
+    const isSame = JSON.stringify(report, plain) === JSON.stringify(this.#report, plain)
+    this.#report = report
+    if (!isSame) this.#send('')
+  }
+
+  attach(session: ControllerSession): void {
+    const method = toServiceDefinition(ProxyStatus).Stream
+    if (method === undefined) throw new Error('ProxyStatus.Stream is not in the descriptor')
+    const call = session.channel.makeBidiStreamRequest(
+      method.path,
+      method.requestSerialize,
+      method.responseDeserialize,
+    ) as Call
+    this.#call = call
+    call.on('data', (command: ProxyCommand) => this.#send(command.ping))
+    call.on('error', () => {})
+    call.on('status', (status: grpc.StatusObject) => {
+      session.fail(new Error(`status stream ended: ${grpc.status[status.code]} ${status.details}`))
+    })
+    session.signal.addEventListener('abort', () => {
+      if (this.#call === call) this.#call = undefined
+      call.cancel()
+    })
+    this.#send('')
+  }
+
+  #send(pong: string): void {
+    if (this.#report === undefined) return
+    this.#call?.write(create(ProxyReportSchema, { ...this.#report, pong }))
+  }
+}
+
+/** JSON has no bigint. */
+function plain(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? value.toString() : value
+}

@@ -1,0 +1,236 @@
+/**
+ * Between the controller's stream and Envoy's: what came from above is served below, what Envoy says of it goes up.
+ * In: events of both streams, the SVID, Envoy's deaths. Out: requests, responses, the cache. All decisions are in
+ * core/xds and common/delta-xds; this file only feeds them and does what they say.
+ */
+import {
+  type ClientEvent,
+  type ClientState,
+  startClient,
+  stepClient,
+} from '../../common/delta-xds/client.ts'
+import {
+  type ServerEvent,
+  type ServerState,
+  startServer,
+  step,
+} from '../../common/delta-xds/server.ts'
+import type { XdsResource } from '../../common/xds.ts'
+import {
+  effectiveSnapshot,
+  forgetRefusals,
+  forgetRefusalsOf,
+  lastGood,
+  noteAcked,
+  noteNacked,
+  noteSent,
+  refuseUnanswered,
+  startStore,
+  transientRefusals,
+  type XdsStore,
+} from '../core/xds/store.ts'
+import { toSvidSecret } from '../core/xds/svid-secret.ts'
+import {
+  desiredOf,
+  type Progress,
+  progressOf,
+  type Streams,
+  verdicts,
+} from '../core/xds/verdict.ts'
+import type { Svid } from '../ports.ts'
+import type { DownstreamXds, Log, UpstreamXds, XdsCache } from './xds-ports.ts'
+
+export interface XdsProxyOptions {
+  /** xDS node id, `namespace/name/uid`. */
+  readonly nodeId: string
+  readonly upstream: UpstreamXds
+  readonly downstream: DownstreamXds
+  readonly cache: XdsCache
+  readonly log: Log
+}
+
+/** What Envoy refuses because of a port in use may work a little later. */
+const RETRY_MS = 5_000
+
+export class XdsProxy {
+  readonly name = 'xds-proxy'
+  readonly #options: XdsProxyOptions
+  readonly #listeners = new Set<() => void>()
+  #upstream: ClientState = startClient()
+  #envoy: ServerState | undefined
+  #store: XdsStore = startStore(new Map())
+  #svidSecret: XdsResource | undefined
+  #progress: Progress | undefined
+  #retry: NodeJS.Timeout | undefined
+  /** The write under way, and whether something changed since it began. */
+  #writing: Promise<void> | undefined
+  #isDirty = false
+
+  constructor(options: XdsProxyOptions) {
+    this.#options = options
+  }
+
+  /** Reads the cache, then serves both streams. */
+  async start(): Promise<void> {
+    const { nodeId, cache, upstream, downstream, log } = this.#options
+    const cached = await cache.read(nodeId)
+    this.#upstream = startClient(cached)
+    this.#store = startStore(cached)
+    const count = [...cached.values()].reduce((sum, list) => sum + list.size, 0)
+    log.info({ count }, 'xds cache read')
+    upstream.onEvent((event) => {
+      if (event.kind === 'opened') log.info({ nodeId }, 'xds stream to the controller opened')
+      if (event.kind === 'closed') log.warn({ nodeId }, 'xds stream to the controller ended')
+      this.#stepUpstream(event)
+      this.#settle()
+    })
+    downstream.onEvent((event) => {
+      if (event.kind === 'opened') this.#openEnvoy()
+      else if (event.kind === 'closed') this.#envoy = undefined
+      else this.#stepEnvoy(event)
+      this.#settle()
+    })
+  }
+
+  async stop(): Promise<void> {
+    clearTimeout(this.#retry)
+    await this.#writing
+  }
+
+  /** The certificate that Envoy serves and calls with, from now on. */
+  setSvid(svid: Svid): void {
+    this.#svidSecret = toSvidSecret(svid)
+    this.#publish()
+    this.#settle()
+  }
+
+  /** Envoy died again and again: what it never answered is taken for the reason, and the last good is served. */
+  envoyKeepsDying(reason: string): void {
+    this.#store = refuseUnanswered(this.#store, desiredOf(this.#upstream), reason)
+    this.#retryLater()
+    this.#publish()
+    this.#settle()
+  }
+
+  isConnected(): boolean {
+    return this.#upstream.connected
+  }
+
+  progress(): Progress {
+    this.#progress ??= progressOf(this.#streams())
+    return this.#progress
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  #streams(): Streams {
+    return { upstream: this.#upstream, envoy: this.#envoy, store: this.#store }
+  }
+
+  #openEnvoy(): void {
+    this.#envoy = startServer({ isolate: true })
+    this.#publish()
+  }
+
+  /** Call when an Envoy process starts: it is asked again what the one before refused. */
+  envoyStarts(): void {
+    this.#store = forgetRefusals(this.#store)
+  }
+
+  #stepUpstream(event: ClientEvent): void {
+    const { state, effects } = stepClient(this.#upstream, event)
+    this.#upstream = state
+    let isChanged = false
+    for (const effect of effects) {
+      if (effect.kind === 'request') this.#options.upstream.request(effect)
+      else isChanged = true
+    }
+    if (isChanged) this.#publish()
+  }
+
+  #publish(): void {
+    const desired = desiredOf(this.#upstream)
+    const snapshot = effectiveSnapshot(desired, this.#store, this.#svidSecret)
+    this.#stepEnvoy({ kind: 'snapshot', snapshot })
+  }
+
+  #stepEnvoy(event: ServerEvent): void {
+    if (this.#envoy === undefined) return
+    const { state, effects } = step(this.#envoy, event)
+    this.#envoy = state
+    const { downstream, log } = this.#options
+    let isRefused = false
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case 'send':
+          this.#store = noteSent(this.#store, effect)
+          downstream.send(effect)
+          break
+        case 'acked':
+          this.#store = noteAcked(this.#store, effect.typeUrl, effect.versions)
+          this.#persist()
+          break
+        case 'nacked': {
+          const { typeUrl, versions, message } = effect
+          log.warn({ typeUrl, names: [...versions.keys()], reason: message }, 'envoy refused')
+          this.#store = noteNacked(this.#store, typeUrl, versions, message)
+          isRefused = true
+          this.#retryLater()
+          break
+        }
+        case 'error':
+          downstream.reset(effect.message)
+      }
+    }
+    if (isRefused) this.#publish()
+  }
+
+  #retryLater(): void {
+    if (this.#retry !== undefined || transientRefusals(this.#store).size === 0) return
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined
+      for (const [typeUrl, names] of transientRefusals(this.#store)) {
+        this.#store = forgetRefusalsOf(this.#store, typeUrl, names)
+        this.#publish()
+        this.#stepEnvoy({ kind: 'retry', typeUrl, names })
+      }
+      this.#settle()
+    }, RETRY_MS).unref()
+  }
+
+  /** Tells the controller what can be told, and everyone else that something changed. */
+  #settle(): void {
+    for (const verdict of verdicts(this.#streams()))
+      this.#stepUpstream({ kind: 'verdict', ...verdict })
+    this.#progress = undefined
+    for (const listener of this.#listeners) listener()
+  }
+
+  /** One write at a time; what changed meanwhile goes into the next. */
+  #persist(): void {
+    this.#isDirty = true
+    this.#writing ??= this.#writeAll().finally(() => {
+      this.#writing = undefined
+    })
+  }
+
+  async #writeAll(): Promise<void> {
+    const { nodeId, cache, log } = this.#options
+    // Everything that one burst of ACKs changes is written once.
+    await new Promise((resolve) => setImmediate(resolve))
+    while (this.#isDirty) {
+      this.#isDirty = false
+      try {
+        await cache.write(nodeId, lastGood(desiredOf(this.#upstream), this.#store))
+      } catch (err) {
+        log.error(
+          { err },
+          'xds cache not written; a restart without the controller would lack the newest',
+        )
+      }
+    }
+  }
+}

@@ -10,9 +10,10 @@ import { parse } from 'yaml'
 import { formatProblem, type Problem } from '../../common/errors.ts'
 import { KINDS, parseManifests } from '../../controller/core/crd/index.ts'
 import { readDocuments } from '../../controller/core/crd/yaml-document.ts'
-import { type ApiBody, type ApiResponse, apiserverTools, startApiServer } from '../kit/apiserver.ts'
+import { type ApiBody, type ApiResponse, startApiServer } from '../kit/apiserver.ts'
 import { badFixtures, goodFixtures } from '../kit/manifest-fixtures.ts'
 import { mutate, seededRandom } from '../kit/manifest-mutator.ts'
+import { waitFor } from '../kit/wait.ts'
 
 type Json = Record<string, unknown>
 
@@ -20,14 +21,7 @@ const CRDS = join(import.meta.dirname, '..', '..', 'crds')
 const MUTANTS_PER_OBJECT = 40
 const SEED = 20261124
 
-const tools = apiserverTools()
-if (tools === undefined) {
-  if (process.env.CI) t.fail('kube-apiserver and etcd are missing: run make tools')
-  else t.comment('SKIPPED: kube-apiserver and etcd are missing; run make tools')
-  process.exit()
-}
-const server = await startApiServer(tools)
-t.teardown(() => server.stop())
+const server = await startApiServer(t)
 
 /** Creates an object as kubectl apply would, without keeping it. */
 function tryCreate(
@@ -106,17 +100,15 @@ t.test('all of crds/ applies and is established', async (t) => {
   t.equal((await server.request('POST', '/api/v1/namespaces', { json: namespace })).status, 201)
 })
 
-/** Resolves when the CRD is served; the watch of the API server says when. */
-async function established(path: string): Promise<void> {
-  const deadline = Date.now() + 20_000
-  while (Date.now() < deadline) {
+/** Resolves when the CRD is served under all its names. */
+function established(path: string): Promise<boolean> {
+  return waitFor(async () => {
     const { body } = await server.request('GET', path)
     const { conditions } = (body.status ?? {}) as { conditions?: Json[] | null }
-    const names = ['Established', 'NamesAccepted']
-    const isTrue = (type: string) => conditions?.some((c) => c.type === type && c.status === 'True')
-    if (names.every(isTrue)) return
-  }
-  throw new Error(`${path} is not established`)
+    const isTrue = (type: string) =>
+      conditions?.some((c) => c.type === type && c.status === 'True') ?? false
+    return ['Established', 'NamesAccepted'].every(isTrue)
+  })
 }
 
 t.test('good manifests are accepted, with the same defaults', async (t) => {

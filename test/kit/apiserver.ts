@@ -1,69 +1,54 @@
 /**
  * A real kube-apiserver with a real etcd, on loopback and in a temporary directory, for one test file.
- * Both end with the test: by `stop`, or by the kernel when the test process dies. No cluster, no kubelet.
+ * Both end with the test. No cluster, no kubelet: only the API.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { existsSync } from 'node:fs'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { Agent, request as httpsRequest } from 'node:https'
-import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { freePorts } from './ports.ts'
+import { startProcess } from './process.ts'
+import { tempDir } from './tempdir.ts'
+import { toolPath } from './tools.ts'
 
 export interface ApiResponse {
   readonly status: number
-  /** The JSON object of the answer, an object or a `Status`. */
+  /** The JSON object of the answer: an object or a `Status`. */
   readonly body: Readonly<Record<string, unknown>>
-}
-
-export interface ApiServer {
-  readonly url: string
-  request(method: string, path: string, body?: ApiBody): Promise<ApiResponse>
-  stop(): Promise<void>
 }
 
 /** A request body: a JSON value, or text with its own content type. */
 export type ApiBody =
-  | { readonly json: unknown; readonly contentType?: string }
+  | { readonly json: unknown }
   | { readonly text: string; readonly contentType: string }
 
-const START_TIMEOUT_MS = 60_000
-const POLL_MS = 50
-
-/** Path of a tool that `make tools` built, or undefined when it isn't there. */
-export function apiserverTools(): { etcd: string; apiserver: string } | undefined {
-  const tools = join(import.meta.dirname, '..', '..', '.tools')
-  const etcd = join(tools, 'etcd')
-  const apiserver = join(tools, 'kube-apiserver')
-  return existsSync(etcd) && existsSync(apiserver) ? { etcd, apiserver } : undefined
+export interface ApiServer {
+  request(method: string, path: string, body?: ApiBody): Promise<ApiResponse>
 }
 
-/** Starts both and waits until the API server is ready. Throws with its log when it does not come up. */
-export async function startApiServer(tools: {
-  etcd: string
-  apiserver: string
-}): Promise<ApiServer> {
-  const dir = await mkdtemp(join(tmpdir(), 'postern-apiserver-'))
-  const children: Child[] = []
-  const stop = async () => {
-    for (const child of children.toReversed()) await child.stop()
-    await rm(dir, { recursive: true, force: true })
+const START_TIMEOUT_MS = 60_000
+
+/** Starts both and waits until the API server is ready. */
+export async function startApiServer(t: Pick<Test, 'teardown' | 'fail'>): Promise<ApiServer> {
+  const dir = tempDir(t)
+  const [clientPort = 0, peerPort = 0, port = 0] = await freePorts(3)
+  const etcd = startProcess(t, toolPath('etcd'), etcdFlags(dir, clientPort, peerPort))
+  const token = writeCredentials(dir)
+  const flags = apiserverFlags(dir, clientPort, port)
+  const apiserver = startProcess(t, toolPath('kube-apiserver'), flags)
+  t.teardown(async () => {
+    // Nothing is worth a graceful end here, and without etcd the API server would wait for it.
+    await apiserver.stop('SIGKILL')
+    await etcd.stop('SIGKILL')
+  })
+  let request: ApiServer['request'] | undefined
+  const isReady = async () => {
+    request ??= buildClient(port, token, readFileSync(join(dir, 'tls', 'apiserver.crt')))
+    return (await request('GET', '/readyz')).status === 200 ? request : undefined
   }
-  try {
-    const [clientPort, peerPort, port] = await freePorts(3)
-    children.push(startChild(tools.etcd, etcdFlags(dir, clientPort, peerPort)))
-    const token = await writeCredentials(dir)
-    const apiserver = startChild(tools.apiserver, apiserverFlags(dir, clientPort, port))
-    children.push(apiserver)
-    const call = await connect(dir, port, token, apiserver)
-    return { url: `https://127.0.0.1:${port}`, request: call, stop }
-  } catch (error) {
-    await stop()
-    throw error
-  }
+  const signal = AbortSignal.timeout(START_TIMEOUT_MS)
+  return { request: await apiserver.waitFor(isReady, { signal, what: 'a ready API server' }) }
 }
 
 function etcdFlags(dir: string, clientPort: number, peerPort: number): string[] {
@@ -81,6 +66,7 @@ function etcdFlags(dir: string, clientPort: number, peerPort: number): string[] 
   ]
 }
 
+/** The serving certificate is the API server's own, made in `--cert-dir`. */
 function apiserverFlags(dir: string, etcdPort: number, port: number): string[] {
   return [
     `--etcd-servers=http://127.0.0.1:${etcdPort}`,
@@ -100,114 +86,41 @@ function apiserverFlags(dir: string, etcdPort: number, port: number): string[] {
   ]
 }
 
-async function writeCredentials(dir: string): Promise<string> {
+/** Returns the bearer token of the one user. */
+function writeCredentials(dir: string): string {
   const token = randomBytes(16).toString('hex')
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' })
-  await writeFile(join(dir, 'sa.key'), pem, { mode: 0o600 })
+  writeFileSync(join(dir, 'sa.key'), pem, { mode: 0o600 })
   const line = `${token},admin,admin,"system:masters"\n`
-  await writeFile(join(dir, 'tokens.csv'), line, { mode: 0o600 })
+  writeFileSync(join(dir, 'tokens.csv'), line, { mode: 0o600 })
   return token
-}
-
-async function connect(
-  dir: string,
-  port: number,
-  token: string,
-  child: Child,
-): Promise<ApiServer['request']> {
-  const deadline = Date.now() + START_TIMEOUT_MS
-  let call: ApiServer['request'] | undefined
-  for (;;) {
-    if (child.exited()) throw new Error(`kube-apiserver ended:\n${child.log()}`)
-    if (Date.now() > deadline) throw new Error(`kube-apiserver is not ready:\n${child.log()}`)
-    try {
-      call ??= buildClient(port, token, await readFile(join(dir, 'tls', 'apiserver.crt')))
-      if ((await call('GET', '/readyz')).status === 200) return call
-    } catch {
-      // Not listening yet, or its certificate is not written yet.
-    }
-    await delay(POLL_MS)
-  }
 }
 
 function buildClient(port: number, token: string, ca: Buffer): ApiServer['request'] {
   const agent = new Agent({ keepAlive: true, maxSockets: 8, ca })
   return (method, path, body) =>
     new Promise((resolve, reject) => {
-      const text =
-        body === undefined ? undefined : 'text' in body ? body.text : JSON.stringify(body.json)
-      const req = httpsRequest({
-        host: '127.0.0.1',
-        port,
-        method,
-        path,
-        agent,
-        headers: {
-          authorization: `Bearer ${token}`,
-          accept: 'application/json',
-          ...(body && { 'content-type': body.contentType ?? 'application/json' }),
-        },
-      })
+      const headers = {
+        authorization: `Bearer ${token}`,
+        accept: 'application/json',
+        ...(body && { 'content-type': 'text' in body ? body.contentType : 'application/json' }),
+      }
+      const req = httpsRequest({ host: '127.0.0.1', port, method, path, agent, headers })
       req.on('error', reject)
       req.on('response', (res) => {
         const chunks: Buffer[] = []
         res.on('data', (chunk: Buffer) => chunks.push(chunk))
         res.on('error', reject)
         res.on('end', () => {
-          const answer = Buffer.concat(chunks).toString()
-          resolve({ status: res.statusCode ?? 0, body: parseBody(answer) })
+          const text = Buffer.concat(chunks).toString()
+          resolve({ status: res.statusCode ?? 0, body: parseBody(text) })
         })
       })
-      req.end(text)
+      req.end(body && ('text' in body ? body.text : JSON.stringify(body.json)))
     })
 }
 
 function parseBody(text: string): Record<string, unknown> {
   return text.startsWith('{') ? JSON.parse(text) : { message: text }
-}
-
-interface Child {
-  exited(): boolean
-  log(): string
-  stop(): Promise<void>
-}
-
-/** Starts a program that the kernel kills when this process dies. Keeps the end of its log. */
-function startChild(program: string, flags: readonly string[]): Child {
-  const child: ChildProcess = spawn('setpriv', ['--pdeathsig', 'KILL', program, ...flags], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
-  let log = ''
-  let exited = false
-  child.stderr?.on('data', (chunk: Buffer) => {
-    log = (log + chunk.toString()).slice(-8_000)
-  })
-  const end = once(child, 'exit').then(() => {
-    exited = true
-  })
-  return {
-    exited: () => exited,
-    log: () => log,
-    stop: async () => {
-      child.kill('SIGKILL')
-      await end
-    },
-  }
-}
-
-/** Ports on loopback that were free a moment ago, all different. */
-async function freePorts<const N extends number>(
-  count: N,
-): Promise<number[] & { length: N } & [number, number, number]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  const ports: number[] = []
-  for (const server of servers) {
-    if (!server.listening) await once(server, 'listening')
-    const address = server.address()
-    if (address === null || typeof address === 'string') throw new Error('no port')
-    ports.push(address.port)
-  }
-  for (const server of servers) server.close()
-  return ports as never
 }

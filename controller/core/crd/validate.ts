@@ -11,6 +11,7 @@ import type { Kind, PosternObject } from './generated/objects.ts'
 import { KINDS, SCHEMAS } from './generated/schemas.ts'
 import { findRepeatedItems } from './list-types.ts'
 import { checkMetadata } from './metadata.ts'
+import { findInexactNumbers } from './numbers.ts'
 import type { Schema } from './schema.ts'
 import { compileSchema, type SchemaChecker } from './schema-check.ts'
 import { findWrongValues } from './semantics.ts'
@@ -50,6 +51,7 @@ export function validateObject(
     : validator.checkRules({ self: object, oldSelf: old })
   const findings = [
     ...outsideOf(schemaFindings, unknown),
+    ...findInexactNumbers(value.spec, ['spec']),
     ...checkMetadata(value.metadata, validator.namespaced),
     ...preferSemantics(findWrongValues(object), [
       ...schemaFindings,

@@ -315,7 +315,8 @@ t.test('uid, generation and age', async (t) => {
   t.equal(back.model?.workloads.get('shop/orders')?.uid, seen(back)?.uid)
   const refused = step(good.state, {
     ...GOOD,
-    'orders.yaml': entry('orders', 8080) + policy('p', 'targetRefs: [{ kind: Service, name: nope }]'),
+    'orders.yaml':
+      entry('orders', 8080) + policy('p', 'targetRefs: [{ kind: Service, name: nope }]'),
   })
   t.match(refused.state.seen.get('AuthorizationPolicy/shop/p'), { generation: 2 })
   t.equal(

@@ -1,0 +1,50 @@
+import t from 'tap'
+import { parseConfig } from '../../../controller/config.ts'
+
+const parse = (argv: string[], env = {}) => parseConfig(argv, env, '/opt/opa')
+
+t.test('flags, environment, defaults', async (t) => {
+  t.same(parse(['--manifests', 'm', '--state=s']), {
+    kind: 'config',
+    config: {
+      manifests: 'm',
+      state: 's',
+      listen: { host: '127.0.0.1', port: 15012 },
+      health: { host: '127.0.0.1', port: 15014 },
+      opa: '/opt/opa',
+      logLevel: 'info',
+    },
+  })
+  const argv = ['--manifests', 'm', '--state', 's', '--listen', '[::1]:0', '--log-level', 'debug']
+  t.match(parse(argv, { POSTERN_OPA: '/usr/bin/opa' }), {
+    config: { listen: { host: '::1', port: 0 }, opa: '/usr/bin/opa', logLevel: 'debug' },
+  })
+  t.match(parse([...argv, '--opa', 'x'], { POSTERN_OPA: 'y' }), { config: { opa: 'x' } })
+})
+
+t.test('every mistake at once', async (t) => {
+  const result = parse([
+    '--listen',
+    'nowhere',
+    '--log-level',
+    'loud',
+    '--nope',
+    '--health',
+    'a:99999',
+  ])
+  if (result.kind !== 'mistakes') throw new Error('no mistakes')
+  t.match(result.mistakes.join('\n'), /--manifests DIR is required/)
+  t.match(result.mistakes.join('\n'), /--state DIR is required/)
+  t.match(result.mistakes.join('\n'), /--listen nowhere: must be HOST:PORT/)
+  t.match(result.mistakes.join('\n'), /--health a:99999: must be HOST:PORT/)
+  t.match(result.mistakes.join('\n'), /--log-level loud: must be one of/)
+  t.match(result.mistakes.join('\n'), /--nope is no option/)
+  t.match(parse(['--state']), { mistakes: [/needs a value/, /--manifests/, /--state/] })
+  t.match(parse(['--state', '', '--manifests', 'm']), { mistakes: [/must not be empty/] })
+})
+
+t.test('help names every option with its default', async (t) => {
+  const help = parse(['--help'])
+  t.match(help.kind === 'help' && help.text, /--listen HOST:PORT .*default: 127\.0\.0\.1:15012/)
+  t.match(help.kind === 'help' && help.text, /--manifests DIR .*required/)
+})

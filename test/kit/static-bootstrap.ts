@@ -39,7 +39,10 @@ export function toStaticBootstrap(
 }
 
 /** Listeners and clusters as they are published, with an ADS stream that everything they refer to would come by. */
-export function toDynamicBootstrap(parts: StaticParts): JsonObject {
+export function toDynamicBootstrap(
+  parts: StaticParts,
+  pipes: Readonly<Record<string, string>> = {},
+): JsonObject {
   return {
     node: { id: 'shop/test/uid', cluster: 'test' },
     dynamicResources: {
@@ -52,7 +55,7 @@ export function toDynamicBootstrap(parts: StaticParts): JsonObject {
     staticResources: {
       listeners: [...parts.listeners],
       clusters: [
-        ...SIDECAR_CLUSTERS.map((name) => toPipeCluster(name, '/nowhere')),
+        ...SIDECAR_CLUSTERS.map((name) => toPipeCluster(name, pipes[name] ?? '/nowhere')),
         ...parts.clusters,
       ],
     },
@@ -88,8 +91,9 @@ function inlineSecret(object: JsonObject): JsonObject {
 function inlineEndpoints(endpoints: ReadonlyMap<string, JsonObject>): Rewrite {
   return (object) => {
     if (object.type !== 'EDS') return object
-    const { edsClusterConfig: _, ...rest } = object
-    return { ...rest, type: 'STATIC', loadAssignment: lookUp(endpoints, String(object.name)) }
+    const { edsClusterConfig, ...rest } = object
+    const name = String((edsClusterConfig as JsonObject).serviceName)
+    return { ...rest, type: 'STATIC', loadAssignment: lookUp(endpoints, name) }
   }
 }
 

@@ -32,17 +32,17 @@ export function buildSnapshot(
   parts: SnapshotParts,
 ): XdsSnapshot {
   const { inbound, outbound, policySet } = workload
-  const services = distinctServices(outbound)
+  const services = distinctServices(outbound).map((port) => buildService(port, mesh))
   const resources = new Map<TypeUrl, readonly XdsResource[]>([
     [TYPE_URLS.secret, encode(SecretSchema, [buildTrustBundleSecret(parts.trustBundle)])],
     [
       TYPE_URLS.cluster,
       encode(ClusterSchema, [
         ...inbound.map(buildAppCluster),
-        ...services.map((port) => buildServiceCluster(port, mesh)),
+        ...services.map(({ cluster }) => cluster),
       ]),
     ],
-    [TYPE_URLS.endpoint, services.map((port) => encodeAssignment(serviceClusterName(port), port))],
+    [TYPE_URLS.endpoint, services.map(({ endpoints }) => endpoints)],
     [
       TYPE_URLS.extensionConfig,
       encode(
@@ -71,9 +71,13 @@ function encode<D extends DescMessage>(
   return messages.map((message) => toXdsResource(message.name, toBinary(schema, message)))
 }
 
-function encodeAssignment(name: string, port: OutboundPort): XdsResource {
+/** The cluster of a destination, and its endpoints under the name that the cluster asks for. */
+function buildService(port: OutboundPort, mesh: MeshSettings) {
+  const cluster = buildServiceCluster(port, mesh)
+  const name = cluster.edsClusterConfig?.serviceName ?? cluster.name
   const assignment = buildAssignment(name, port.endpoints)
-  return toXdsResource(name, toBinary(ClusterLoadAssignmentSchema, assignment))
+  const endpoints = toXdsResource(name, toBinary(ClusterLoadAssignmentSchema, assignment))
+  return { cluster, endpoints }
 }
 
 /** One outbound port for each destination: two ports to one destination share its cluster. */

@@ -101,7 +101,10 @@ t.test('names every resource of a workload', async (t) => {
     'outbound/shop/orders/http',
     'outbound/shop/orders/tcp',
   ])
-  t.same(names(web, TYPE_URLS.endpoint), ['outbound/shop/orders/http', 'outbound/shop/orders/tcp'])
+  t.match(names(web, TYPE_URLS.endpoint), [
+    /^outbound\/shop\/orders\/http@[0-9a-f]{16}$/,
+    /^outbound\/shop\/orders\/tcp@[0-9a-f]{16}$/,
+  ])
   t.same(names(web, TYPE_URLS.extensionConfig), ['ext_authz/8001/tls', 'rbac/8001/tls'])
   t.same(names(web, TYPE_URLS.secret), ['ROOTCA'])
   t.same(names(snapshotOf('shop/orders'), TYPE_URLS.extensionConfig), [
@@ -197,8 +200,24 @@ t.test('where no server is trusted, no certificate fits', async (t) => {
   const [cluster] = toXdsJson(snapshotOf('shop/web', input), TYPE_URLS.cluster)
   t.match(JSON.stringify(cluster), /"exact":"postern:no-server"/)
   t.match(toXdsJson(snapshotOf('shop/web', input), TYPE_URLS.endpoint), [
-    { clusterName: 'outbound/shop/gone/http' },
+    { clusterName: /^outbound\/shop\/gone\/http@/ },
   ])
+})
+
+t.test('a changed cluster asks for its endpoints under a new name', async (t) => {
+  const before = snapshotOf('shop/web')
+  const more = makeWorkloadEntry('orders-3', {
+    service: 'orders',
+    serviceAccount: 'new',
+    inbound: [{ port: 8006 }],
+  })
+  const workloadEntries = [...shop.workloadEntries, more]
+  const uids = new Map([...shop.uids, ['shop/orders-3', 'uid-orders-3']])
+  const after = snapshotOf('shop/web', { ...shop, workloadEntries, uids })
+  const [http, tcp] = names(before, TYPE_URLS.endpoint)
+  const [httpAfter, tcpAfter] = names(after, TYPE_URLS.endpoint)
+  t.not(httpAfter, http)
+  t.equal(tcpAfter, tcp)
 })
 
 t.test('finds names that lead nowhere, in both directions', async (t) => {
@@ -213,8 +232,9 @@ t.test('finds names that lead nowhere, in both directions', async (t) => {
         ]),
       ),
     )
-  t.same(checkSnapshot(without(TYPE_URLS.endpoint, 'outbound/shop/orders/tcp')), [
-    'ClusterLoadAssignment outbound/shop/orders/tcp is referred to, but not there',
+  const endpoints = names({ version: '', resources }, TYPE_URLS.endpoint)[1] ?? ''
+  t.same(checkSnapshot(without(TYPE_URLS.endpoint, endpoints)), [
+    `ClusterLoadAssignment ${endpoints} is referred to, but not there`,
   ])
   t.same(checkSnapshot(without(TYPE_URLS.extensionConfig, 'rbac/8001/tls')), [
     'TypedExtensionConfig rbac/8001/tls is referred to, but not there',

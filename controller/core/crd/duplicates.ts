@@ -2,7 +2,7 @@
  * Two objects of one name: which of them is meant cannot be told, so neither is accepted.
  */
 import { formatRef, type Problem, type SourceLocation } from '../../../common/errors.ts'
-import type { ManifestDocument } from './manifests.ts'
+import type { ManifestDocument } from './document.ts'
 
 /** Adds a problem to every document whose object is named by another, too, and takes its object away. */
 export function markDuplicates(documents: readonly ManifestDocument[]): ManifestDocument[] {

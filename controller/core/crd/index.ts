@@ -2,6 +2,7 @@
  * The API contract as values: kinds, types, and the way from text to validated objects.
  */
 
+export type { ManifestDocument } from './document.ts'
 export type * from './generated/authorizationpolicies.ts'
 export type * from './generated/certificateauthorities.ts'
 export type * from './generated/meshes.ts'
@@ -12,7 +13,6 @@ export type * from './generated/policylibraries.ts'
 export { KINDS } from './generated/schemas.ts'
 export type * from './generated/workloadentries.ts'
 export {
-  type ManifestDocument,
   type Manifests,
   type ManifestText,
   type ParseOptions,

@@ -4,6 +4,7 @@
  */
 import { Buffer } from 'node:buffer'
 import type { ObjectRef, Problem, SourceLocation } from '../../../common/errors.ts'
+import type { ManifestDocument } from './document.ts'
 import { markDuplicates } from './duplicates.ts'
 import { type FieldPath, formatPath } from './field-path.ts'
 import { type Finding, isRecord } from './finding.ts'
@@ -16,16 +17,6 @@ import { readDocuments, type YamlDocument } from './yaml-document.ts'
 export type ManifestText =
   | { readonly path: string; readonly text: string }
   | { readonly path: string; readonly unreadable: string }
-
-/** One object of one file, or a document that holds none. */
-export interface ManifestDocument {
-  /** Absent when the document does not name an object. */
-  readonly ref?: ObjectRef
-  /** With its defaults. There only when the document has no problem at all. */
-  readonly object?: PosternObject
-  readonly source: SourceLocation
-  readonly problems: readonly Problem[]
-}
 
 export interface Manifests {
   /** In the order of the files and of their documents; each item of a List by itself. */

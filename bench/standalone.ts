@@ -20,21 +20,25 @@ const ROUNDS = 20
 const CALLS_A_ROUND = 100
 const GIVE_UP_MS = 30_000
 
-/** A rule for anyone on web's port 21001 (the plainest tree), and 1,000 principals on orders. */
-const MANY = `
+/** 1,000 principals on orders: ten policies of a hundred rules, none of which lets the caller in. */
+const POLICIES = 10
+const RULES_EACH = 100
+
+function manyRules(): string {
+  const rule = (i: number) =>
+    `    - { from: [{ source: { principals: ["spiffe://shop.example/ns/shop/sa/caller-${i}"] } }], to: [{ operation: { methods: [GET], paths: ["/items/*"] } }] }`
+  const policy = (n: number) => `
 ---
 apiVersion: postern.dev/v1alpha1
 kind: AuthorizationPolicy
-metadata: { name: bench-many, namespace: shop }
+metadata: { name: bench-${n}, namespace: shop }
 spec:
   targetRefs: [{ group: "", kind: Service, name: orders }]
   rules:
-${Array.from(
-  { length: 1000 },
-  (_, i) =>
-    `    - { from: [{ source: { principals: ["spiffe://shop.example/ns/shop/sa/caller-${i}"] } }], to: [{ operation: { methods: [GET], paths: ["/items/*"] } }] }`,
-).join('\n')}
+${Array.from({ length: RULES_EACH }, (_, i) => rule(n * RULES_EACH + i)).join('\n')}
 `
+  return Array.from({ length: POLICIES }, (_, n) => policy(n)).join('')
+}
 
 interface Series {
   readonly name: string
@@ -162,9 +166,9 @@ async function bench(stack: Stack): Promise<string> {
     series('the same, Rego that reads the body (WASM)', ports.ordersToPayments, '/charge', charge),
   ]
   await measureLatency(few)
-  appendFileSync(join(stack.manifests, 'orders.yaml'), MANY)
+  appendFileSync(join(stack.manifests, 'orders.yaml'), manyRules())
   const isThere = async () =>
-    (await stack.postern('get', 'authorizationpolicy', 'bench-many', '-n', 'shop')).includes('1/1')
+    (await stack.postern('get', 'authorizationpolicy', `bench-${POLICIES - 1}`, '-n', 'shop')).includes('1/1')
   await waitFor('1,000 rules to be enforced', isThere, { timeoutMs: GIVE_UP_MS })
   const many = [
     series('the app, called directly', 21103 + PORT_OFFSET, '/charge', charge),

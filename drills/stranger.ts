@@ -27,9 +27,13 @@ interface ApiObject {
 /** What the controller answers to an xDS subscription: how the stream ended, or how many resources came. */
 function subscribe(svid: Svid, port: number, nodeId: string): Promise<string> {
   const Client = grpc.makeClientConstructor(toServiceDefinition(AggregatedDiscoveryService), 'ads')
-  const client = new Client(`127.0.0.1:${port}`, controllerCredentials(svid), {
-    'grpc.ssl_target_name_override': 'postern-controller',
-  })
+  const client = new Client(
+    `127.0.0.1:${port}`,
+    controllerCredentials(svid, () => {}),
+    {
+      'grpc.ssl_target_name_override': 'postern-controller',
+    },
+  )
   const deadline = Date.now() + TIMEOUT_MS
   const open = client['DeltaAggregatedResources'] as unknown as (
     options: grpc.CallOptions,

@@ -1,0 +1,44 @@
+/**
+ * The drills on real stacks, at a length that CI has time for; `make proof` runs them at full length.
+ * Each claim of a drill is one assertion.
+ */
+import t from 'tap'
+import { drillRegoEdit, drillRulesEdit } from '../../drills/edit.ts'
+import { drillEndlessPolicy, drillOnePackage } from '../../drills/hostile.ts'
+import { onStack } from '../../drills/main.ts'
+import { drillOutage } from '../../drills/outage.ts'
+import { drillRenewal, withShortSvids } from '../../drills/renewal.ts'
+import type { DrillReport } from '../../drills/report.ts'
+import { drillStranger } from '../../drills/stranger.ts'
+
+/** Away from the demo's and the proof's ports. */
+const PORT_OFFSET = 3000
+
+function check(
+  t: { ok(value: boolean, text: string): unknown },
+  reports: readonly DrillReport[],
+): void {
+  for (const report of reports) {
+    for (const { text, holds, seen } of report.claims)
+      t.ok(holds, `${report.name}: ${text} (${seen})`)
+  }
+}
+
+t.test('edits, packages, strangers and outages', { timeout: 180_000 }, async (t) => {
+  const reports = await onStack({ portOffset: PORT_OFFSET }, async (stack) => [
+    await drillRulesEdit(stack, 1),
+    await drillRegoEdit(stack, 1),
+    await drillOnePackage(stack),
+    await drillStranger(stack),
+    await drillOutage(stack, 1),
+  ])
+  check(t, reports)
+})
+
+t.test('SVIDs of 20 s: renewals and an endless policy', { timeout: 180_000 }, async (t) => {
+  const reports = await onStack(
+    { portOffset: PORT_OFFSET, edit: withShortSvids },
+    async (stack) => [await drillRenewal(stack, 2), await drillEndlessPolicy(stack)],
+  )
+  check(t, reports)
+})

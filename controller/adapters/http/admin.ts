@@ -93,7 +93,7 @@ export class AdminServer {
 
   #objects(path: string): Answer {
     const [, ...parts] = OBJECTS.exec(path) ?? []
-    const [namespace, plural, name] = parts.map((p) => p && decodeURIComponent(p))
+    const [namespace, plural, name] = parts.map(decode)
     const kind = KINDS.find((k) => k.plural === plural)
     if (kind === undefined) return notFound('there is no such path')
     const found = [...this.#options.objects().values()].filter(
@@ -121,6 +121,15 @@ export class AdminServer {
     }
     this.#options.log.error({ err: error, code: 'ERR_INTERNAL' }, 'admin request failed')
     return { status: 500, body: { code: 500, reason: 'ERR_INTERNAL', message: 'see the log' } }
+  }
+}
+
+/** A part that is no valid percent-encoding names nothing. */
+function decode(part: string | undefined): string | undefined {
+  try {
+    return part && decodeURIComponent(part)
+  } catch {
+    return ''
   }
 }
 

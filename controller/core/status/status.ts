@@ -13,7 +13,7 @@ import { type Finding, toConditions } from './conditions.ts'
 import { workloadsOf } from './feeds.ts'
 
 /** What of a proxy's state goes in; the runtime's ProxyState fits. */
-export interface Proxy {
+export interface ProxyReading {
   readonly nodeId: string
   readonly connected: boolean
   readonly enforcedGeneration: string
@@ -36,7 +36,7 @@ export interface StatusInput {
   readonly pending: ReadonlySet<ObjectKey>
   readonly inForce: ReadonlyMap<ObjectKey, AcceptedObject>
   readonly served: Served | undefined
-  readonly proxies: readonly Proxy[]
+  readonly proxies: readonly ProxyReading[]
   /** Why a workload's credential was revoked, by workload UID. */
   readonly revoked: ReadonlyMap<string, string>
   /** Conditions so far, by object. */
@@ -85,7 +85,10 @@ interface Subject {
   readonly generation: number
   /** Absent: nothing of it is in force. */
   readonly inForceGeneration: number | undefined
-  readonly workloads: readonly { readonly workload: Workload; readonly proxy: Proxy | undefined }[]
+  readonly workloads: readonly {
+    readonly workload: Workload
+    readonly proxy: ProxyReading | undefined
+  }[]
   readonly served: Served | undefined
 }
 
@@ -93,7 +96,7 @@ function toSubject(
   input: StatusInput,
   proposal: Proposal,
   object: PosternObject,
-  proxies: ReadonlyMap<string, Proxy>,
+  proxies: ReadonlyMap<string, ProxyReading>,
 ): Subject {
   const { served } = input
   const current = input.inForce.get(proposal.key)?.object

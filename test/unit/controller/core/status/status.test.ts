@@ -1,0 +1,220 @@
+import t from 'tap'
+import type { Problem } from '../../../../../common/errors.ts'
+import { TYPE_URLS } from '../../../../../common/xds.ts'
+import { type AcceptedObject, keyOf } from '../../../../../controller/core/accept/objects.ts'
+import type { Proposal } from '../../../../../controller/core/accept/propose.ts'
+import type { PosternObject } from '../../../../../controller/core/crd/index.ts'
+import { nodeId } from '../../../../../controller/core/model/mesh.ts'
+import {
+  buildStatuses,
+  type ProxyReading,
+  type StatusInput,
+} from '../../../../../controller/core/status/status.ts'
+import { translate } from '../../../../../controller/core/translate/index.ts'
+import {
+  makeAuthority,
+  makeInput,
+  makeMesh,
+  makePeerAuthentication,
+  makePolicy,
+  makeWorkloadEntry,
+} from '../../../../kit/objects.ts'
+
+const LATER = '2026-11-24T01:00:00Z'
+const entries = [
+  makeWorkloadEntry('orders', { inbound: [{ port: 8080 }] }),
+  makeWorkloadEntry('web', { inbound: [{ port: 8081 }] }),
+]
+const policy = makePolicy('p', { targetRefs: [{ group: '', kind: 'Service', name: 'orders' }] })
+const wide = makePolicy('wide', {})
+const peers = makePeerAuthentication('peers', { mtls: { mode: 'STRICT' } })
+const objects: PosternObject[] = [makeMesh(), makeAuthority(), ...entries, policy, wide, peers]
+const { model } = translate(
+  makeInput({
+    workloadEntries: entries,
+    policies: [{ object: policy }, { object: wide }],
+    peerAuthentications: [peers],
+  }),
+)
+if (model === undefined) throw new Error('no model')
+const served = {
+  model,
+  targets: new Map(
+    [...model.workloads.values()].map((w) => [nodeId(w), { generation: 'g', revision: 'r' }]),
+  ),
+}
+const proxy = (name: string, more: Partial<ProxyReading> = {}): ProxyReading => ({
+  nodeId: `shop/${name}/uid-${name}`,
+  connected: true,
+  enforcedGeneration: 'g',
+  bundleRevision: 'r',
+  ready: true,
+  detail: '',
+  nacks: [],
+  ...more,
+})
+const withGeneration = (object: PosternObject, generation: number) =>
+  ({ ...object, metadata: { ...object.metadata, generation } }) as PosternObject
+
+function input(more: Partial<StatusInput> = {}): StatusInput {
+  const inForce = new Map<string, AcceptedObject>(
+    objects.map((o) => [keyOf(o), { object: withGeneration(o, 1), source: { file: 'f.yaml' } }]),
+  )
+  const proposals: Proposal[] = objects.map((object) => ({
+    key: keyOf(object),
+    candidate: {
+      object: withGeneration(object, 1),
+      source: { file: 'f.yaml' },
+      locate: () => ({ file: 'f' }),
+    },
+  }))
+  return {
+    proposals,
+    seen: new Map(),
+    problems: [],
+    pending: new Set(),
+    inForce,
+    served,
+    proxies: [proxy('orders'), proxy('web')],
+    revoked: new Map(),
+    before: new Map(),
+    now: '2026-11-24T00:00:00Z',
+    ...more,
+  }
+}
+
+const ORDERS = 'WorkloadEntry/shop/orders'
+const P = 'AuthorizationPolicy/shop/p'
+const WIDE = 'AuthorizationPolicy/shop/wide'
+
+function statusOf(more: Partial<StatusInput>, key: string) {
+  const status = buildStatuses(input(more)).get(key)?.status
+  const conditions = Object.fromEntries((status?.conditions ?? []).map((c) => [c.type, c]))
+  return { status, conditions }
+}
+
+t.test('all is well', async (t) => {
+  const all = buildStatuses(input())
+  t.equal(all.size, objects.length)
+  for (const [key, object] of all) {
+    t.equal(object.status?.observedGeneration, 1)
+    for (const c of object.status?.conditions ?? []) t.equal(c.status, 'True', `${key} ${c.type}`)
+  }
+  t.match(statusOf({}, P).status, { enforced: '1/1' })
+  t.match(statusOf({}, WIDE).status, { enforced: '2/2' })
+  t.match(statusOf({}, ORDERS).conditions.Connected, { status: 'True', reason: 'Ready' })
+})
+
+const problem: Problem = {
+  code: 'ERR_FIELD_VALUE',
+  object: { kind: 'AuthorizationPolicy', namespace: 'shop', name: 'p' },
+  field: 'spec.rules[0]',
+  message: 'is wrong',
+  remedy: 'mend it',
+  source: { file: 'p.yaml', document: 2, line: 7, column: 3 },
+}
+
+t.test('a refused object names file, field, remedy and what stays', async (t) => {
+  const seen = new Map([[P, { uid: 'u', generation: 2, specHash: '', creationTimestamp: '' }]])
+  const { conditions, status } = statusOf({ problems: [problem], seen }, P)
+  t.match(conditions.Accepted, {
+    status: 'False',
+    reason: 'ERR_FIELD_VALUE',
+    observedGeneration: 2,
+  })
+  const message = 'p.yaml:7:3 (document 2): spec.rules[0]: is wrong; mend it [ERR_FIELD_VALUE]'
+  t.equal(conditions.Accepted?.message, `${message}. generation 1 stays in force`)
+  t.match(conditions.Programmed, { status: 'False', reason: 'LastGood', message: /generation 1/ })
+  t.match(status, { observedGeneration: 2, enforced: '1/1' })
+})
+
+t.test('a new refused object is not in force', async (t) => {
+  const inForce = new Map(input().inForce)
+  inForce.delete(P)
+  const { conditions } = statusOf({ problems: [problem], inForce }, P)
+  t.match(conditions.Accepted?.message, /nothing of it is in force/)
+  t.match(conditions.Programmed, { status: 'False', reason: 'NotAccepted' })
+  t.match(conditions.Enforced, { status: 'Unknown', reason: 'NoWorkload' })
+})
+
+t.test('an object that its broken file hides says why it stays', async (t) => {
+  const hidden: Problem = { code: 'ERR_MANIFEST_NOT_YAML', field: '', message: 'm', remedy: 'r' }
+  const accepted = input().inForce.get(P)
+  if (accepted === undefined) throw new Error('no policy')
+  const proposals = [{ key: P, accepted, retained: hidden }]
+  const { conditions } = statusOf({ proposals, problems: [hidden] }, P)
+  t.match(conditions.Accepted, { status: 'False', reason: 'ERR_MANIFEST_NOT_YAML' })
+})
+
+t.test('a policy that compiles is neither yes nor no', async (t) => {
+  const { conditions } = statusOf({ pending: new Set([P]) }, P)
+  t.match(conditions.Accepted, { status: 'Unknown', reason: 'Compiling' })
+  t.match(conditions.Programmed, { status: 'False', reason: 'LastGood' })
+})
+
+t.test('enforced counts what proxies really have', async (t) => {
+  const lagging: Partial<ProxyReading>[] = [
+    { connected: false },
+    { enforcedGeneration: 'old' },
+    { bundleRevision: 'old', detail: 'bundle is being fetched' },
+  ]
+  for (const lag of lagging) {
+    const { status, conditions } = statusOf({ proxies: [proxy('orders', lag), proxy('web')] }, WIDE)
+    t.match(status, { enforced: '1/2' })
+    t.match(conditions.Enforced, { status: 'False', reason: 'Waiting', message: /shop\/orders/ })
+  }
+  t.match(statusOf({ proxies: [] }, WIDE).status, { enforced: '0/2' })
+  const stranger = proxy('orders', { nodeId: 'shop/orders/another-uid' })
+  t.match(statusOf({ proxies: [stranger] }, P).status, { enforced: '0/1' })
+})
+
+t.test('a refusal is a condition on what caused it', async (t) => {
+  const nack = (typeUrl: string) => [
+    proxy('orders', { nacks: [{ typeUrl, message: 'bad regex' }] }),
+  ]
+  const programmed = (typeUrl: string, key: string) =>
+    statusOf({ proxies: nack(typeUrl) }, key).conditions.Programmed
+  const refused = { status: 'False', reason: 'ERR_PROXY_NACK', message: /shop\/orders.*bad regex/ }
+  t.match(programmed(TYPE_URLS.extensionConfig, P), refused)
+  t.match(programmed(TYPE_URLS.extensionConfig, ORDERS), refused)
+  t.match(programmed(TYPE_URLS.extensionConfig, 'WorkloadEntry/shop/web'), { status: 'True' })
+  t.match(programmed(TYPE_URLS.extensionConfig, 'Mesh/mesh'), { status: 'True' })
+  t.match(programmed(TYPE_URLS.listener, 'PeerAuthentication/shop/peers'), refused)
+  t.match(programmed(TYPE_URLS.secret, 'CertificateAuthority/postern'), refused)
+  t.match(programmed(TYPE_URLS.cluster, ORDERS), refused)
+})
+
+t.test(
+  'workloads say whether their sidecar is there, and whose credential was revoked',
+  async (t) => {
+    t.match(statusOf({ proxies: [] }, ORDERS).conditions.Connected, { status: 'False' })
+    const notReady = [proxy('orders', { ready: false, detail: 'warming' })]
+    t.match(statusOf({ proxies: notReady }, ORDERS).conditions.Connected, {
+      status: 'True',
+      reason: 'NotReady',
+      message: /warming/,
+    })
+    const revoked = new Map([['uid-orders', 'it was used twice']])
+    t.match(statusOf({ revoked }, ORDERS).conditions.CredentialRevoked, {
+      status: 'True',
+      reason: 'ERR_CREDENTIAL_REVOKED',
+      message: /it was used twice/,
+    })
+    t.equal(statusOf({ revoked }, 'WorkloadEntry/shop/web').conditions.CredentialRevoked, undefined)
+  },
+)
+
+t.test('nothing is programmed before anything is published', async (t) => {
+  const { conditions } = statusOf({ served: undefined }, ORDERS)
+  t.match(conditions.Programmed, { status: 'False', reason: 'NotPublished' })
+})
+
+t.test('a time changes only with its status', async (t) => {
+  const first = buildStatuses(input())
+  const before = new Map([...first].map(([key, o]) => [key, o.status?.conditions ?? []]))
+  const same = statusOf({ before, now: LATER }, P).conditions
+  t.equal(same.Accepted?.lastTransitionTime, '2026-11-24T00:00:00Z')
+  const changed = statusOf({ before, now: LATER, proxies: [] }, P).conditions
+  t.equal(changed.Enforced?.lastTransitionTime, LATER)
+  t.equal(changed.Accepted?.lastTransitionTime, '2026-11-24T00:00:00Z')
+})

@@ -7,7 +7,11 @@ import { type TLSSocket, connect as tlsConnect } from 'node:tls'
 import { type Test, t } from 'tap'
 import type { XdsSnapshot } from '../../common/xds.ts'
 import { toXdsSnapshot } from '../../common/xds-snapshot.ts'
-import type { AuthorizationPolicySpec, MeshMtls } from '../../controller/core/crd/index.ts'
+import type {
+  AuthorizationPolicySpec,
+  MeshMtls,
+  MeshSvid,
+} from '../../controller/core/crd/index.ts'
 import type { Workload } from '../../controller/core/model/mesh.ts'
 import { translate } from '../../controller/core/translate/index.ts'
 import { buildSnapshot } from '../../controller/core/xds/snapshot.ts'
@@ -51,9 +55,10 @@ type Ports = Record<(typeof PORTS)[number], number>
 interface Options {
   readonly policies?: readonly Partial<AuthorizationPolicySpec>[]
   readonly mtls?: Partial<MeshMtls>
+  readonly svid?: MeshSvid
 }
 
-const allowWeb = {
+const allowWeb: Partial<AuthorizationPolicySpec> = {
   rules: [{ from: [{ source: { principals: ['shop.example/ns/shop/sa/web'] } }] }],
 }
 const denyAll = { action: 'DENY', rules: [{}] } as const
@@ -63,7 +68,8 @@ async function takePorts(): Promise<Ports> {
   return Object.fromEntries(PORTS.map((name, i) => [name, free[i] ?? 0])) as Ports
 }
 
-function buildShop(ports: Ports, { policies = [allowWeb], mtls = {} }: Options = {}) {
+function buildShop(ports: Ports, options: Options = {}) {
+  const { policies = [allowWeb], mtls = {}, svid = { lifetimeSeconds: 86_400 } } = options
   const inbound = [
     { name: 'http', port: ports.http, appPort: ports.appHttp },
     { name: 'grpc', port: ports.grpc, appPort: ports.appGrpc, protocol: 'GRPC' as const },
@@ -76,7 +82,7 @@ function buildShop(ports: Ports, { policies = [allowWeb], mtls = {} }: Options =
   ]
   const { model, problems } = translate(
     makeInput({
-      mesh: makeMesh({ mtls: { mode: 'STRICT', minTLSVersion: 'TLSv1_3', ...mtls } }),
+      mesh: makeMesh({ mtls: { mode: 'STRICT', minTLSVersion: 'TLSv1_3', ...mtls }, svid }),
       workloadEntries: [
         makeWorkloadEntry('web', { outbound }),
         makeWorkloadEntry('orders', { inbound }),
@@ -381,6 +387,21 @@ t.test('no call fails while the identities of a service change', async (t) => {
     answers.filter((status) => status !== 200),
     [],
   )
+})
+
+t.test('nothing outlives the certificates: not a websocket, not a TCP connection', async (t) => {
+  const { ports, shop } = await startOrders(t, { svid: { lifetimeSeconds: 2 } })
+  await startEnvoy(t, web, shop.web)
+  const upgrade =
+    'GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nping'
+  const talks = await Promise.all([
+    talk(openTcp(ports.toHttp), upgrade, () => false),
+    talk(openTcp(ports.toTcp), 'ping', () => false),
+  ])
+  t.match(talks, [
+    { heard: /ping/, closed: true },
+    { heard: /ping/, closed: true },
+  ])
 })
 
 t.test('from PERMISSIVE to STRICT: mesh connections stay, plaintext ends at once', async (t) => {

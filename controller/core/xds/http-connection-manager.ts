@@ -107,7 +107,10 @@ function buildNormalization() {
   } satisfies HcmInit
 }
 
-/** Envoy doesn't close a connection when the peer's certificate ends, so no mesh connection outlives a certificate. */
+/**
+ * Envoy doesn't close a connection when the peer's certificate ends, so no mesh connection outlives a certificate.
+ * Streams are bounded too: an upgraded HTTP/1.1 connection (websocket) never comes to the response that would close it.
+ */
 function buildConnectionLife(transport: Transport, mesh: MeshSettings) {
   const isMesh = transport === 'tls'
   const lifeMs = mesh.svidLifetimeSeconds * 1000 * limits.INBOUND_CONNECTION_LIFE_SHARE
@@ -117,7 +120,9 @@ function buildConnectionLife(transport: Transport, mesh: MeshSettings) {
       idleTimeout: duration(limits.INBOUND_IDLE_TIMEOUT_MS),
       // To CGI-like apps `a_b` and `a-b` are one variable: a way around a rule on either.
       headersWithUnderscoresAction: HttpProtocolOptions_HeadersWithUnderscoresAction.REJECT_REQUEST,
-      ...(isMesh ? { maxConnectionDuration: duration(lifeMs) } : {}),
+      ...(isMesh
+        ? { maxConnectionDuration: duration(lifeMs), maxStreamDuration: duration(lifeMs) }
+        : {}),
     },
   } satisfies HcmInit
 }

@@ -4,7 +4,7 @@
 .NOTPARALLEL:
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 NODE := node_modules/.bin/node
-COMMANDS := help node_modules tools test-tools build typecheck test unit integration golden conformance coverage \
+COMMANDS := help node_modules tools test-tools build typecheck test unit integration golden conformance e2e coverage \
   demo bench proof lint format generate generate-check proto clean ci
 .PHONY: $(COMMANDS)
 
@@ -36,6 +36,9 @@ integration: node_modules tools test-tools ## the tests with real Envoy, OPA and
 
 conformance: node_modules tools test-tools ## other people's tests and examples
 	$(NODE) scripts/run-tests.ts conformance
+
+e2e: node_modules tools ## the whole path: sidecars, Envoys, edits and outages
+	$(NODE) scripts/run-tests.ts e2e
 
 golden: node_modules tools ## write the golden files anew; read the diff before you commit it
 	TAP_SNAPSHOT=1 $(NODE) scripts/run-tests.ts unit golden

@@ -151,6 +151,33 @@ t.test('carries the default action and the compiled Rego', async (t) => {
   t.match(policySet, { defaultAction: 'ALLOW', defaultMode: 'Shadow', policies: [{ rego }] })
 })
 
+t.test('a policy that cannot be translated is named, and is on no workload', async (t) => {
+  const bad = {
+    action: 'DENY',
+    rules: [{ from: [{ source: { ipBlocks: ['10.0.0.0/99'] } }] }],
+  } as const
+  const policies = [{ object: makePolicy('bad', bad) }, { object: makePolicy('good') }]
+  const result = translate(makeInput({ workloadEntries: [web], policies }))
+  const found = workload(result, 'shop/web').policySet.policies.map((p) => p.name)
+  t.same(found, ['good'])
+  t.match(result.problems, [
+    { object: { kind: 'AuthorizationPolicy', namespace: 'shop', name: 'bad' } },
+    { code: 'ERR_REFERENCE_NOT_FOUND', object: { name: 'web' } },
+  ])
+})
+
+t.test('labels come in one order', async (t) => {
+  const labelled = (labels: Record<string, string>) =>
+    workload(
+      translate(makeInput({ workloadEntries: [makeWorkloadEntry('w', {}, { labels })] })),
+      'shop/w',
+    )
+  t.equal(
+    JSON.stringify(labelled({ b: '2', a: '1' }).labels),
+    JSON.stringify(labelled({ a: '1', b: '2' }).labels),
+  )
+})
+
 t.test('a missing uid is a bug of the caller', async (t) => {
   t.throws(() => translate(makeInput({ workloadEntries: [web], uids: new Map() })), /no uid/)
 })

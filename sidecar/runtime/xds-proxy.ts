@@ -15,7 +15,7 @@ import {
   startServer,
   step,
 } from '../../common/delta-xds/server.ts'
-import type { XdsResource } from '../../common/xds.ts'
+import { SECRET_TRUST_BUNDLE, TYPE_URLS, type XdsResource } from '../../common/xds.ts'
 import {
   effectiveSnapshot,
   forgetRefusals,
@@ -29,7 +29,7 @@ import {
   transientRefusals,
   type XdsStore,
 } from '../core/xds/store.ts'
-import { toSvidSecret } from '../core/xds/svid-secret.ts'
+import { toSvidSecret, trustRootsOf } from '../core/xds/svid-secret.ts'
 import {
   desiredOf,
   type Progress,
@@ -46,6 +46,8 @@ export interface XdsProxyOptions {
   readonly upstream: UpstreamXds
   readonly downstream: DownstreamXds
   readonly cache: XdsCache
+  /** The controller distributed other roots (SDS ROOTCA). DER. */
+  readonly onTrustBundle?: (roots: readonly Uint8Array[]) => void
   readonly log: Log
 }
 
@@ -60,6 +62,7 @@ export class XdsProxy {
   #envoy: ServerState | undefined
   #store: XdsStore = startStore(new Map())
   #svidSecret: XdsResource | undefined
+  #trustBundleVersion = ''
   #progress: Progress | undefined
   #retry: NodeJS.Timeout | undefined
   /** The write under way, and whether something changed since it began. */
@@ -148,7 +151,17 @@ export class XdsProxy {
       if (effect.kind === 'request') this.#options.upstream.request(effect)
       else isChanged = true
     }
-    if (isChanged) this.#publish()
+    if (!isChanged) return
+    this.#publish()
+    this.#tellTrustBundle()
+  }
+
+  #tellTrustBundle(): void {
+    const secrets = this.#upstream.types.get(TYPE_URLS.secret)?.resources
+    const bundle = secrets?.get(SECRET_TRUST_BUNDLE)
+    if (bundle === undefined || bundle.version === this.#trustBundleVersion) return
+    this.#trustBundleVersion = bundle.version
+    this.#options.onTrustBundle?.(trustRootsOf(bundle))
   }
 
   #publish(): void {

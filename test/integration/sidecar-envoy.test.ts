@@ -2,13 +2,16 @@
  * A real Envoy under the sidecar's parts, and the controller's port in the same process: what is published is served,
  * what Envoy refuses is told, and what was good stays, whoever is away.
  */
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { Agent } from 'node:http'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import * as grpc from '@grpc/grpc-js'
 import t, { type Test } from 'tap'
 import { toServiceDefinition } from '../../common/grpc-service.ts'
 import { AggregatedDiscoveryService } from '../../proto/gen/envoy/service/discovery/v3/ads_pb.js'
+import { checkTools } from '../../sidecar/adapters/envoy/envoy-process.ts'
 import {
   answering,
   broken,
@@ -22,7 +25,9 @@ import {
   WEB_NODE,
 } from '../kit/mesh-parts.ts'
 import { freePort, freePorts } from '../kit/ports.ts'
+import { startProcess } from '../kit/process.ts'
 import { tempDir } from '../kit/tempdir.ts'
+import { toolPath } from '../kit/tools.ts'
 import { waitFor } from '../kit/wait.ts'
 
 async function start(t: Test) {
@@ -250,9 +255,60 @@ t.test(
   },
 )
 
+t.test('Envoy dies at once with its parent, however that ends', async (t) => {
+  const { sidecar } = await start(t)
+  const script = join(import.meta.dirname, '../kit/envoy-parent.ts')
+  const parent = startProcess(t, process.execPath, [script, sidecar.paths.bootstrap])
+  const [, pid] = await parent.waitForLine(/^envoy (\d+)$/)
+  await parent.waitFor(() => isAlive(Number(pid)))
+  parent.kill('SIGKILL')
+  await waitFor(() => !isAlive(Number(pid)), { signal: AbortSignal.timeout(1_000) })
+})
+
+t.test('says what is missing when Envoy or setpriv is', async (t) => {
+  const { PATH = '' } = process.env
+  t.doesNotThrow(() => checkTools(toolPath('envoy'), PATH))
+  t.throws(() => checkTools('/nowhere/envoy', PATH), {
+    code: 'ERR_TOOL_MISSING',
+    message: /make tools/,
+  })
+  t.throws(() => checkTools(toolPath('envoy'), tempDir(t)), {
+    code: 'ERR_TOOL_MISSING',
+    message: /util-linux/,
+  })
+})
+
+t.test('a second sidecar does not take the sockets of the first', async (t) => {
+  const { dir, controller, identity } = await start(t)
+  await t.rejects(startTestSidecar(t, { dir, target: controller.target, identity }), {
+    code: 'ERR_CONFIG',
+  })
+})
+
+t.test('a port in use is refused with its name, and taken when it is free', async (t) => {
+  const { controller, sidecar } = await start(t)
+  const port = await freePort()
+  const holder = createServer().listen(port, '127.0.0.1')
+  await once(holder, 'listening')
+  controller.ads.publish(new Map([[WEB_NODE, snapshotWith(answering(port, 'one'))]]))
+  await sidecar.supervisor.start()
+  const nack = await waitFor(() => controller.proxies.list()[0]?.nacks[0])
+  t.match(nack.message, /cannot bind/)
+  holder.close()
+  await answers(port, 'one')
+  await waitFor(() => controller.proxies.list()[0]?.nacks.length === 0)
+})
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  } catch {
+    return false
+  }
+}
+
 /** The one Envoy that runs with this bootstrap. */
 function envoyPid(bootstrap: string): number {
-  const { readdirSync } = process.getBuiltinModule('node:fs')
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       if (readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(bootstrap)) return Number(pid)

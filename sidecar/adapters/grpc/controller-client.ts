@@ -7,8 +7,8 @@ import { createSecureContext } from 'node:tls'
 import * as grpc from '@grpc/grpc-js'
 import { MeshError } from '../../../common/errors.ts'
 import { parseSpiffeId } from '../../../common/spiffe-id.ts'
+import { findControllerFault } from '../../core/identity/controller-trust.ts'
 import { backoffMs } from '../../core/xds/backoff.ts'
-import { controllerProblem } from '../../core/xds/controller-identity.ts'
 import type { IdentitySource, Svid } from '../../ports.ts'
 import type { Log } from '../../runtime/xds-ports.ts'
 
@@ -50,6 +50,8 @@ const CHANNEL_OPTIONS: grpc.ChannelOptions = {
   'grpc.keepalive_time_ms': 10_000,
   'grpc.keepalive_timeout_ms': 5_000,
   'grpc.keepalive_permit_without_calls': 1,
+  // A proxy of the environment is for the world outside the mesh.
+  'grpc.enable_http_proxy': 0,
   'grpc.enable_retries': 0,
   'grpc.service_config_disable_resolution': 1,
   'grpc.enable_channelz': 0,
@@ -58,7 +60,7 @@ const CHANNEL_OPTIONS: grpc.ChannelOptions = {
 /** TLS credentials that accept only the controller of the SVID's trust domain; `onProblem` hears why another is not. */
 export function controllerCredentials(
   svid: Svid,
-  onProblem: (problem: MeshError) => void,
+  onProblem: (problem: MeshError) => void = () => {},
 ): grpc.ChannelCredentials {
   const trustDomain = parseSpiffeId(svid.spiffeId)?.trustDomain ?? ''
   const context = createSecureContext({
@@ -69,8 +71,10 @@ export function controllerCredentials(
   })
   return grpc.credentials.createFromSecureContext(context, {
     checkServerIdentity: (_name, certificate) => {
-      const problem = controllerProblem(certificate.raw, trustDomain)
-      if (problem !== undefined) onProblem(problem)
+      const fault = findControllerFault(certificate.raw, trustDomain)
+      if (fault === undefined) return undefined
+      const problem = new MeshError('ERR_CONTROLLER_UNTRUSTED', `not the controller: ${fault}`)
+      onProblem(problem)
       return problem
     },
   })
@@ -81,7 +85,8 @@ export class ControllerClient {
   readonly #options: ControllerClientOptions
   readonly #stop = new AbortController()
   #running: Promise<void> | undefined
-  #svid: Svid | undefined
+  /** The SVID of the newest connection, tried or made. */
+  #used: Svid | undefined
   #leaveIdentity: () => void = () => {}
   /** Ends whatever the loop waits for. */
   #wake: () => void = () => {}
@@ -92,10 +97,7 @@ export class ControllerClient {
   }
 
   async start(): Promise<void> {
-    this.#leaveIdentity = this.#options.identity.subscribe((svid) => {
-      this.#svid = svid
-      this.#wake()
-    })
+    this.#leaveIdentity = this.#options.identity.subscribe(() => this.#wake())
     this.#running = this.#run()
   }
 
@@ -111,7 +113,8 @@ export class ControllerClient {
     const { log, target, random } = this.#options
     let failures = 0
     while (!this.#stop.signal.aborted) {
-      const svid = this.#svid
+      const svid = this.#options.identity.current()
+      this.#used = svid
       if (svid === undefined) {
         await this.#pause(undefined)
         continue
@@ -120,7 +123,7 @@ export class ControllerClient {
       try {
         await this.#connect(svid)
         log.info({ target, serialNumber: svid.serialNumber }, 'connected to the controller')
-        const reason = await this.#untilOver(svid)
+        const reason = await this.#untilOver()
         if (reason === undefined) continue
         log.warn({ target, err: reason }, 'connection to the controller lost')
         failures = performance.now() - startedMs > STABLE_MS ? 0 : failures + 1
@@ -130,7 +133,7 @@ export class ControllerClient {
         log.warn({ target, err, failures }, 'controller not reached; what is enforced stays')
       }
       // The first loss is tried again at once.
-      if (svid === this.#svid) await this.#pause(backoffMs(failures - 1, random()))
+      if (!this.#isRenewed()) await this.#pause(backoffMs(failures - 1, random()))
     }
   }
 
@@ -176,16 +179,21 @@ export class ControllerClient {
   }
 
   /** Why the session ended, or undefined when it is time for another because the SVID was renewed or we stop. */
-  async #untilOver(svid: Svid): Promise<Error | undefined> {
+  async #untilOver(): Promise<Error | undefined> {
     const active = this.#active
     while (active !== undefined && !this.#stop.signal.aborted) {
       const woken = this.#pause(undefined)
       const reason = await Promise.race([active.ended, woken])
       this.#wake()
       if (reason instanceof Error) return reason
-      if (svid !== this.#svid) return undefined
+      if (this.#isRenewed()) return undefined
     }
     return undefined
+  }
+
+  #isRenewed(): boolean {
+    const current = this.#options.identity.current()
+    return current !== undefined && current.serialNumber !== this.#used?.serialNumber
   }
 
   /** Until woken, or the time is over. */

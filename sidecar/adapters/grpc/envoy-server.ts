@@ -5,6 +5,7 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { chmod, rm } from 'node:fs/promises'
+import { connect } from 'node:net'
 import * as grpc from '@grpc/grpc-js'
 import type { SendEffect } from '../../../common/delta-xds/server.ts'
 import { fromRequestMessage, toResponseMessage } from '../../../common/delta-xds/wire.ts'
@@ -57,7 +58,11 @@ export class EnvoyServer implements DownstreamXds {
 
   async start(): Promise<void> {
     const { socketPath } = this.#options
-    // A socket left by a process that was killed; the run directory is ours alone.
+    if (await isServed(socketPath)) {
+      const message = `another sidecar serves ${socketPath}; give each its own --state (and --run-dir)`
+      throw new MeshError('ERR_CONFIG', message)
+    }
+    // Left by a process that was killed; the run directory is ours alone.
     await rm(socketPath, { force: true })
     const credentials = grpc.ServerCredentials.createInsecure()
     await new Promise<void>((resolve, reject) => {
@@ -116,6 +121,17 @@ export class EnvoyServer implements DownstreamXds {
     this.#call = undefined
     this.#listener({ kind: 'closed' })
   }
+}
+
+function isServed(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath)
+    socket.on('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.on('error', () => resolve(false))
+  })
 }
 
 /** Equal in a time that does not depend on where they differ. */

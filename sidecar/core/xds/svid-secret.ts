@@ -35,6 +35,17 @@ export function isCacheable(typeUrl: string, resource: XdsResource): boolean {
   }
 }
 
+/** The roots in the SDS secret `ROOTCA`, DER; empty for anything else. */
+export function trustRootsOf(resource: XdsResource): readonly Uint8Array[] {
+  const { type } = fromBinary(SecretSchema, resource.value)
+  const source = type.case === 'validationContext' ? type.value.trustedCa?.specifier : undefined
+  if (source?.case !== 'inlineBytes' && source?.case !== 'inlineString') return []
+  const blocks = Buffer.from(source.value)
+    .toString()
+    .matchAll(/-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----/g)
+  return [...blocks].map(([, body]) => new Uint8Array(Buffer.from(body ?? '', 'base64')))
+}
+
 function toPem(der: Uint8Array): string {
   const body =
     Buffer.from(der)

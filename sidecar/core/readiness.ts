@@ -1,0 +1,52 @@
+/**
+ * Whether this proxy is ready, what it really enforces, and why not the newest. In: what each part says of itself.
+ * Out: plain values for health and for the controller. A generation is enforced when Envoy ACKed all of it and nothing
+ * warms or drains: an ACK alone is not enforcement (DESIGN §6).
+ */
+import type { EnvoyState } from '../ports.ts'
+import type { Progress } from './xds/verdict.ts'
+
+export interface ReadinessInput {
+  readonly hasIdentity: boolean
+  readonly progress: Progress
+  readonly envoy: EnvoyState & { readonly workersStarted: boolean; readonly reason: string }
+  /** Undefined: the check worker has no bundle. */
+  readonly bundleRevision: string | undefined
+  /** What was enforced by this Envoy process until now; empty: nothing. */
+  readonly enforcedBefore: string
+}
+
+export interface Readiness {
+  readonly ready: boolean
+  /** Empty: none. */
+  readonly enforcedGeneration: string
+  /** Why it is not ready, or the newest is not enforced; empty when all is well. */
+  readonly detail: string
+}
+
+export function readinessOf(input: ReadinessInput): Readiness {
+  const { progress, envoy, bundleRevision } = input
+  const isSettled = envoy.live && envoy.warming === 0 && envoy.draining === 0
+  const isEnforced = isSettled && progress.isAccepted
+  const before = envoy.running ? input.enforcedBefore : ''
+  const reasons = [
+    ...(input.hasIdentity ? [] : ['no identity']),
+    ...(envoy.running ? [] : [`envoy is not running: ${envoy.reason}`]),
+    ...(envoy.running && !envoy.live ? ['envoy is starting'] : []),
+    ...(envoy.warming > 0 ? ['envoy is warming'] : []),
+    ...(envoy.draining > 0 ? ['envoy is draining what was replaced'] : []),
+    ...(bundleRevision === undefined ? ['no policy bundle'] : []),
+    ...progress.refusals,
+    ...(progress.isAccepted || progress.refusals.length > 0 ? [] : ['envoy has not taken all yet']),
+  ]
+  return {
+    ready:
+      input.hasIdentity &&
+      envoy.live &&
+      envoy.workersStarted &&
+      envoy.warming === 0 &&
+      bundleRevision !== undefined,
+    enforcedGeneration: isEnforced ? progress.generation : before,
+    detail: reasons.join('; '),
+  }
+}

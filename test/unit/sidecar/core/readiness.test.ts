@@ -1,0 +1,69 @@
+/** Ready, enforced, and why not: one row for each part that may be missing. */
+import t from 'tap'
+import { type ReadinessInput, readinessOf } from '../../../../sidecar/core/readiness.ts'
+
+const good: ReadinessInput = {
+  hasIdentity: true,
+  progress: { generation: 'g2', isAccepted: true, refusals: [] },
+  envoy: {
+    running: true,
+    live: true,
+    version: '1.40.0',
+    warming: 0,
+    draining: 0,
+    workersStarted: true,
+    reason: '',
+  },
+  bundleRevision: 'b',
+  enforcedBefore: 'g1',
+}
+const { envoy, progress } = good
+
+t.test('all well', async (t) => {
+  t.same(readinessOf(good), { ready: true, enforcedGeneration: 'g2', detail: '' })
+})
+
+t.test('what is missing makes it not ready', async (t) => {
+  const rows: [Partial<ReadinessInput>, RegExp][] = [
+    [{ hasIdentity: false }, /no identity/],
+    [{ envoy: { ...envoy, live: false } }, /starting/],
+    [{ envoy: { ...envoy, warming: 1 } }, /warming/],
+    [
+      { envoy: { ...envoy, running: false, live: false, reason: 'SIGSEGV' } },
+      /not running: SIGSEGV/,
+    ],
+    [{ bundleRevision: undefined }, /no policy bundle/],
+  ]
+  for (const [part, detail] of rows) {
+    const readiness = readinessOf({ ...good, ...part })
+    t.equal(readiness.ready, false, String(detail))
+    t.match(readiness.detail, detail)
+  }
+  t.equal(readinessOf({ ...good, envoy: { ...envoy, workersStarted: false } }).ready, false)
+})
+
+t.test('a generation is not enforced while something of it is open, warms or drains', async (t) => {
+  const rows: [Partial<ReadinessInput>, RegExp][] = [
+    [{ progress: { ...progress, isAccepted: false } }, /not taken all/],
+    [
+      { progress: { ...progress, isAccepted: false, refusals: ['Listener l: bad'] } },
+      /^Listener l: bad$/,
+    ],
+    [{ envoy: { ...envoy, warming: 1 } }, /warming/],
+    [{ envoy: { ...envoy, draining: 1 } }, /draining/],
+  ]
+  for (const [part, detail] of rows) {
+    const readiness = readinessOf({ ...good, ...part })
+    t.equal(readiness.enforcedGeneration, 'g1', String(detail))
+    t.match(readiness.detail, detail)
+  }
+})
+
+t.test('draining does not make it unready', async (t) => {
+  t.equal(readinessOf({ ...good, envoy: { ...envoy, draining: 1 } }).ready, true)
+})
+
+t.test('a dead Envoy enforces nothing', async (t) => {
+  const dead = { ...envoy, running: false, live: false, reason: 'x' }
+  t.equal(readinessOf({ ...good, envoy: dead }).enforcedGeneration, '')
+})

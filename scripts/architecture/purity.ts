@@ -10,6 +10,7 @@ const CORE_PACKAGES = new Set([
   'node:assert',
   'node:buffer',
   'node:crypto', // hashes, and reading of keys and certificates
+  'node:path/posix', // joins and splits; resolve, which reads the working folder, is not used
   'node:util', // inspect.custom, isDeepStrictEqual
   '@bufbuild/protobuf',
   '@bufbuild/cel',
@@ -50,7 +51,10 @@ export function impurities(path: string, source: string, room: 'core' | 'common'
   const text = lex(source)
   const allowed = room === 'core' ? CORE_PACKAGES : COMMON_PACKAGES
   const packages = importsOf(path, source, text)
-    .filter((i) => i.path === undefined && !allowed.has(packageOf(i.specifier)))
+    .filter(
+      (i) =>
+        i.path === undefined && !allowed.has(i.specifier) && !allowed.has(packageOf(i.specifier)),
+    )
     .filter((i) => room === 'core' || !i.typeOnly)
     .map((i) => ({ line: i.line, message: `${room} must not import ${i.specifier}` }))
   const random = importsOf(path, source, text)

@@ -30,6 +30,7 @@ export const ROOMS: Readonly<Record<string, string>> = {
   'controller/adapters/opa': 'How is Rego compiled?',
   'controller/adapters/state': 'How does the controller remember across restarts?',
   sidecar: 'How is the sidecar put together, and how is one request decided?',
+  'sidecar/core': 'Is this proxy ready, and what does it really enforce?',
   'sidecar/core/decision': 'What exactly is Envoy told, and can it be taken for an allow?',
   'sidecar/core/decision-log': 'What is written of a decision, and what never?',
   'sidecar/core/envoy': 'How is Envoy configured to start, and when is it started again?',

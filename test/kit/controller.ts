@@ -2,17 +2,26 @@
  * The real controller process, for one test: `postern controller` on free ports, asked through its admin socket.
  */
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import { askController } from '../../cli/admin-client.ts'
 import type { Problem } from '../../common/errors.ts'
+import { Secret } from '../../common/secret.ts'
 import type { PosternObject } from '../../controller/core/crd/index.ts'
+import { nodeKeys } from '../../sidecar/adapters/crypto/keys.ts'
+import { createIdentityState } from '../../sidecar/adapters/fs/identity-state.ts'
+import { createCsrClient } from '../../sidecar/adapters/grpc/csr-client.ts'
+import type { Svid } from '../../sidecar/ports.ts'
+import { Attester } from '../../sidecar/runtime/identity-attest.ts'
 import { startProcess, type TestProcess } from './process.ts'
+import { tempDir } from './tempdir.ts'
 import { toolPath } from './tools.ts'
 
 const POSTERN = join(import.meta.dirname, '../../cli/main.ts')
 const run = promisify(execFile)
+const clock = { now: () => Date.now(), monotonic: () => performance.now() }
 
 export interface Published {
   readonly generation: string | null
@@ -67,4 +76,24 @@ export function startController(
         .map((line) => JSON.parse(line) as Record<string, unknown>)
         .filter((record) => record.msg === message),
   }
+}
+
+/** The workload's SVID from this controller, by the sidecar's own way: join token, key in memory, CSR. */
+export async function fetchSvid(
+  t: Pick<Test, 'teardown'>,
+  controller: ControllerProcess,
+  workload: string,
+): Promise<Svid> {
+  const text = await controller.postern('token', 'create', '--workload', workload)
+  const token = new Secret(text.trim())
+  const target = `127.0.0.1:${await controller.meshPort()}`
+  const attester = new Attester({
+    state: createIdentityState(tempDir(t)),
+    client: createCsrClient({ controller: target, clock }),
+    keys: nodeKeys,
+    readJoinToken: async () => token,
+    clock,
+    instanceId: randomBytes(16).toString('hex'),
+  })
+  return await attester.attest(undefined, AbortSignal.timeout(10_000))
 }

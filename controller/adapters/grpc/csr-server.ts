@@ -1,6 +1,7 @@
 /**
- * The gRPC face of attestation: messages in, domain calls, messages or status codes out. Bounds sizes and turns away
- * addresses that fail without end. Status texts begin with the MeshErrorCode and never carry a secret.
+ * The gRPC face of attestation: messages in, domain calls, messages or status codes out. Bounds sizes, and turns away
+ * addresses that fail without end, unless the caller shows an SVID, a known token or a known credential: one bad
+ * process must not lock out the others of its machine. Status texts begin with the MeshErrorCode, without secrets.
  * Source: proto/postern/identity/v1alpha1/identity.proto.
  */
 import { create } from '@bufbuild/protobuf'
@@ -68,21 +69,21 @@ export function createCsrService(options: CsrServerOptions): {
 } {
   const attempts = createAttempts()
   const { attestation, clock, log } = options
-  const attest = async (call: Call<AttestRequest, AttestResponse>) => {
-    const address = addressOf(call.getPeer())
-    if (attempts.isBlocked(address, clock.monotonic()))
-      throw new MeshError('ERR_RATE_LIMITED', 'too many failed attempts; try again in a minute')
-    try {
-      const caller = { peer: options.peerOf(call), isGone: () => call.cancelled }
-      return toResponse(await attestation.attest(fromRequest(call.request), caller))
-    } catch (error) {
-      const { code } = toStatus(error)
-      if (CALLERS_FAULT.has(code)) attempts.addFailure(address, clock.monotonic())
-      if (code === grpc.status.INTERNAL)
-        log.error({ err: error, remote: address }, 'attestation failed')
-      else log.warn({ err: error, remote: address }, 'attestation refused')
-      throw error
-    }
+  const answer = async (call: Call<AttestRequest, AttestResponse>, address: string) => {
+    const request = fromRequest(call.request)
+    const peer = options.peerOf(call)
+    const isStranger = peer === undefined && !attestation.isPlausible(request)
+    if (isStranger && attempts.isBlocked(address, clock.monotonic())) throw rateLimited()
+    const caller = { peer, isGone: () => call.cancelled }
+    return toResponse(await attestation.attest(request, caller))
+  }
+  const note = (error: unknown, address: string) => {
+    const { code } = toStatus(error)
+    const fields = { err: error, remote: address }
+    if (code === grpc.status.RESOURCE_EXHAUSTED) return
+    if (CALLERS_FAULT.has(code)) attempts.addFailure(address, clock.monotonic())
+    if (code === grpc.status.INTERNAL) log.error(fields, 'attestation failed')
+    else log.warn(fields, 'attestation refused')
   }
   return {
     service: toServiceDefinition(CertificateAuthority),
@@ -94,9 +95,13 @@ export function createCsrService(options: CsrServerOptions): {
         reply(null, create(ChallengeResponseSchema, { nonce: attestation.challenge() }))
       },
       Attest(call: Call<AttestRequest, AttestResponse>, reply: grpc.sendUnaryData<AttestResponse>) {
-        attest(call).then(
+        const address = addressOf(call.getPeer())
+        answer(call, address).then(
           (response) => reply(null, response),
-          (error: unknown) => reply(toStatus(error)),
+          (error: unknown) => {
+            note(error, address)
+            reply(toStatus(error))
+          },
         )
       },
     },
@@ -148,6 +153,12 @@ function toResponse(attested: Attested): AttestResponse {
 /** `address:port` without the port; IPv6 comes as `[address]:port` or `address:port` alike. */
 function addressOf(peer: string): string {
   return peer.replace(/:\d+$/, '')
+}
+
+function rateLimited(): MeshError {
+  return new MeshError('ERR_RATE_LIMITED', 'too many failed attempts; try again in a minute', {
+    retry: 'backoff',
+  })
 }
 
 function tooLarge(field: string): MeshError {

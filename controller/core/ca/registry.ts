@@ -83,8 +83,7 @@ export function checkToken(
   nowMs: number,
 ): Refusal | { readonly ok: true; readonly token: TokenRecord } {
   const token = registry.tokens.get(presented.id)
-  const expected = Buffer.from(token?.secretHash ?? '0'.repeat(64), 'hex')
-  if (!timingSafeEqual(expected, sha256(presented.secret)) || token === undefined)
+  if (!holdsSecret(registry, presented.id, presented.secret) || token === undefined)
     return { ok: false, code: 'ERR_TOKEN_INVALID', message: 'join token is not known' }
   if (token.expiresMs <= nowMs)
     return { ok: false, code: 'ERR_TOKEN_EXPIRED', message: 'join token has expired' }
@@ -94,6 +93,13 @@ export function checkToken(
   if (token.usedByKey === undefined && known?.keyHash === keyHash)
     return { ok: false, code: 'ERR_CSR_INVALID', message: 'a new join token takes a new key' }
   return { ok: true, token }
+}
+
+/** Whether this is the secret of a token that is remembered. Compared in constant time. */
+export function holdsSecret(registry: Registry, id: string, secret: Uint8Array): boolean {
+  const token = registry.tokens.get(id)
+  const expected = Buffer.from(token?.secretHash ?? '0'.repeat(64), 'hex')
+  return timingSafeEqual(expected, sha256(secret)) && token !== undefined
 }
 
 function isSameUse(registry: Registry, token: TokenRecord, keyHash: string): boolean {

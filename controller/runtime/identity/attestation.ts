@@ -4,8 +4,13 @@
  * Nothing is answered before it is stored; nothing is told about a token or credential before it was proven.
  * Source: DESIGN §3, proto/postern/identity/v1alpha1/identity.proto.
  */
+import { parseJoinToken } from '../../../common/attestation.ts'
+import { parseCertificate, serialHex, workloadUidOf } from '../../../common/certificate.ts'
+import { DerError } from '../../../common/der.ts'
 import { MeshError } from '../../../common/errors.ts'
+import type { Secret } from '../../../common/secret.ts'
 import { parseCsr } from '../../core/ca/csr.ts'
+import { holdsSecret } from '../../core/ca/registry.ts'
 import { attestByCredential } from './attest-by-credential.ts'
 import { attestByToken } from './attest-by-token.ts'
 import type { AttestationCaller, AttestationParts, AttestationRequest, Attested } from './claim.ts'
@@ -16,6 +21,11 @@ const INSTANCE_ID = /^[A-Za-z0-9_-]{16,64}$/
 export interface Attestation {
   /** A nonce for one credential proof, good for 60 s. */
   challenge(): Uint8Array
+  /**
+   * Whether the proof names a token or credential that was given out, by cheap looks only (no signature is checked).
+   * For turning away floods: who has neither can't pass, and who has one is not locked out by others' failures.
+   */
+  isPlausible(request: AttestationRequest): boolean
   /** Throws MeshError; never answers what isn't stored. */
   attest(request: AttestationRequest, caller: AttestationCaller): Promise<Attested>
 }
@@ -25,6 +35,10 @@ export function createAttestation(
 ): Attestation {
   return {
     challenge: () => parts.nonces.create(parts.randomBytes(8), parts.clock.monotonic()),
+    isPlausible: ({ proof }) =>
+      proof.kind === 'token'
+        ? isKnownToken(parts, proof.token)
+        : isKnownCredential(parts, proof.certificate),
     async attest(request, caller) {
       const settings = parts.directory.settings()
       if (settings === undefined || settings.trustDomain !== parts.authority.trustDomain) {
@@ -38,5 +52,23 @@ export function createAttestation(
         ? attestByToken(parts, claim, request.proof)
         : attestByCredential(parts, claim, request.proof)
     },
+  }
+}
+
+function isKnownToken({ records }: AttestationParts, text: Secret<string>): boolean {
+  const token = parseJoinToken(text.reveal())
+  return token !== undefined && holdsSecret(records.get(), token.id, token.secret.reveal())
+}
+
+/** Serial numbers have 126 random bits, so that a known one is had only from the certificate itself. */
+function isKnownCredential({ records }: AttestationParts, der: Uint8Array): boolean {
+  try {
+    const certificate = parseCertificate(der)
+    const record = records.get().credentials.get(workloadUidOf(certificate) ?? '')
+    const serial = serialHex(certificate)
+    return record !== undefined && (record.current === serial || record.next === serial)
+  } catch (error) {
+    if (error instanceof DerError) return false
+    throw error
   }
 }

@@ -2,6 +2,7 @@
 import { create } from '@bufbuild/protobuf'
 import * as grpc from '@grpc/grpc-js'
 import t from 'tap'
+import { csrBinding, reattestationPayload } from '../../../../../common/attestation.ts'
 import { MeshError, type MeshErrorCode } from '../../../../../common/errors.ts'
 import { createCsrService, toStatus } from '../../../../../controller/adapters/grpc/csr-server.ts'
 import {
@@ -9,6 +10,7 @@ import {
   type AttestResponse,
   type ChallengeResponse,
 } from '../../../../../proto/gen/postern/identity/v1alpha1/identity_pb.js'
+import { makeCsr, makeKey } from '../../../../kit/identity.ts'
 import { makeController, silentLog } from '../../../../kit/identity-controller.ts'
 
 type Fields = Parameters<typeof create<typeof AttestRequestSchema>>[1]
@@ -76,10 +78,39 @@ t.test('refuses what is too large or missing before it is looked at', async (t) 
 
 t.test('turns away an address that fails without end, for a while', async (t) => {
   const { attest, controller } = await makeService()
+  const proof = { case: 'joinToken', value: { token: 'x' } } as const
   for (let i = 0; i < 60; i++)
-    t.match((await attest({}, `127.0.0.9:${i}`)).error, { code: grpc.status.INVALID_ARGUMENT })
-  t.match((await attest({}, '127.0.0.9:99')).error, { code: grpc.status.RESOURCE_EXHAUSTED })
-  t.match((await attest({}, '127.0.0.10:1')).error, { code: grpc.status.INVALID_ARGUMENT })
+    t.match((await attest({ proof }, `127.0.0.9:${i}`)).error, {
+      code: grpc.status.INVALID_ARGUMENT,
+    })
+  t.match((await attest({ proof }, '127.0.0.9:99')).error, { code: grpc.status.RESOURCE_EXHAUSTED })
+  t.match((await attest({ proof }, '127.0.0.10:1')).error, { code: grpc.status.INVALID_ARGUMENT })
   controller.clock.advance(2000)
-  t.match((await attest({}, '127.0.0.9:99')).error, { code: grpc.status.INVALID_ARGUMENT })
+  t.match((await attest({ proof }, '127.0.0.9:99')).error, { code: grpc.status.INVALID_ARGUMENT })
+})
+
+t.test('but not who comes from there with a known token or credential', async (t) => {
+  const { attest, controller } = await makeService()
+  for (let i = 0; i < 61; i++)
+    await attest({ proof: { case: 'joinToken', value: { token: 'x' } } }, '127.0.0.9:1')
+  const { token } = await controller.identity.createJoinToken({ workload: 'shop/web' })
+  const csr = makeCsr(makeKey())
+  const credentialKey = makeKey()
+  const credentialCsr = makeCsr(credentialKey, { challengePassword: csrBinding(csr) })
+  const instanceId = 'instance-0123456789'
+  const value = { token: token.reveal(), credentialCsr }
+  const join = { csr, instanceId, proof: { case: 'joinToken', value } } as const
+  const { response } = await attest(join, '127.0.0.9:2')
+  t.equal(response?.workloadName, 'web')
+  const nonce = controller.identity.attestation.challenge()
+  const signature = credentialKey.sign(reattestationPayload(nonce, csr))
+  const proof = { certificate: response?.credential ?? new Uint8Array(), nonce, signature }
+  const renew = { csr, instanceId, proof: { case: 'credential', value: proof } } as const
+  t.equal((await attest(renew, '127.0.0.9:3')).response?.workloadName, 'web')
+  const stranger = { ...proof, certificate: Buffer.from('x') }
+  const { error } = await attest(
+    { csr, instanceId, proof: { case: 'credential', value: stranger } },
+    '127.0.0.9:4',
+  )
+  t.match(error, { code: grpc.status.RESOURCE_EXHAUSTED })
 })

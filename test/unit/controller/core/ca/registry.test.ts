@@ -83,6 +83,14 @@ t.test('a second token wants a new key', async (t) => {
   t.match(checkToken(again, { id: 'id-2', secret }, 'b'.repeat(64), 0), { ok: true })
 })
 
+t.test('a spent token is no use to the key of a later one', async (t) => {
+  const other = 'b'.repeat(64)
+  const two = addToken(joined, 'id-2', token, 0)
+  const rejoined = spendToken(two, 'id-2', { keyHash: other, serialNumber: '09', nowMs: 2 })
+  t.match(checkToken(rejoined, presented, other, 0), { code: 'ERR_TOKEN_USED' })
+  t.match(checkToken(rejoined, { id: 'id-2', secret }, other, 0), { ok: true })
+})
+
 t.test(
   'a lost answer may be asked for again until something is confirmed or revoked',
   async (t) => {

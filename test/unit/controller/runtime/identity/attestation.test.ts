@@ -298,6 +298,22 @@ t.test('an older credential revokes the whole chain, until a new token', async (
   t.equal(controller.revoked.length, 1, 'the old key does not revoke the new chain')
 })
 
+t.test('a revocation is on the disk before anybody hears of it by an answer', async (t) => {
+  const controller = await makeController()
+  const sidecar = makeSidecar(controller, { token: await tokenFor(controller) })
+  await sidecar.attest()
+  const thief = makeSidecar(controller, { state: copyOf(sidecar.state) })
+  await sidecar.attest()
+  await sidecar.attest()
+  const order: string[] = []
+  controller.store.beforeWrite = async () => {
+    await new Promise((resolve) => setImmediate(resolve))
+    order.push('stored')
+  }
+  await thief.attest().catch((error) => order.push(error.code))
+  t.same(order, ['stored', 'ERR_CREDENTIAL_REVOKED'])
+})
+
 t.test('a thief that is first is found out when the owner comes', async (t) => {
   const controller = await makeController()
   const sidecar = makeSidecar(controller, { token: await tokenFor(controller) })

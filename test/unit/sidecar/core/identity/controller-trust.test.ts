@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { sha256 } from '../../../../../common/attestation.ts'
+import { sequence } from '../../../../../common/der-write.ts'
+import { assembleCertificate, buildTbs } from '../../../../../controller/core/ca/tbs.ts'
 import {
   findControllerFault,
   findPathFault,
@@ -45,6 +47,15 @@ t.test('refuses every other chain', async (t) => {
   }
   for (const [name, [chain, fingerprint, fault, nowMs]] of Object.entries(cases))
     t.match(findPinnedRoot(chain, fingerprint, nowMs ?? NOW), { fault }, name)
+})
+
+t.test('a workload cannot issue for the controller, though its signature is right', async (t) => {
+  const workload = await makeSvid(ca)
+  const template = { ...(await makeSvid(ca, CONTROLLER)).template, issuer: sequence() }
+  const tbs = buildTbs(template)
+  const forged = assembleCertificate(tbs, workload.key.sign(tbs))
+  const found = findPinnedRoot([forged, workload.der, root], sha256(root), NOW)
+  t.match(found, { fault: 'an issuer in it is no CA' })
 })
 
 t.test('a root of no trust domain pins nothing', async (t) => {

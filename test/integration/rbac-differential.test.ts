@@ -4,12 +4,10 @@
  * POSTERN_DIFF_PAIRS: how many requests. POSTERN_DIFF_SEED: another run of them.
  */
 
-import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { type ClientHttp2Session, connect as connectHttp2, constants } from 'node:http2'
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { join } from 'node:path'
-import { connect as connectTls } from 'node:tls'
+import type { JsonObject } from '@bufbuild/protobuf'
 import t, { type Test } from 'tap'
 import { type AuthzDecision, decide, type RegoOutcome } from '../../common/authz/combine.ts'
 import { matchPolicyRules } from '../../common/authz/evaluate.ts'
@@ -18,13 +16,19 @@ import { type Policy, type PolicySet, policyId } from '../../common/policy-set.t
 import { PASS } from '../../controller/core/lanes/http-rbac.ts'
 import { planLanes } from '../../controller/core/lanes/plan.ts'
 import type { CheckRequest } from '../../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
-import { buildBed } from '../kit/differential/bed.ts'
-import { makeCertificates, type PemPair } from '../kit/differential/certificates.ts'
-import { RawConnection, type RawResponse } from '../kit/differential/http1.ts'
+import { buildBed, buildTcpBed } from '../kit/differential/bed.ts'
+import { makeCertificates } from '../kit/differential/certificates.ts'
+import type { RawResponse } from '../kit/differential/http1.ts'
 import { headersOf, startObserver, toAttributes, toRaw } from '../kit/differential/observer.ts'
 import { seededRandom } from '../kit/differential/random.ts'
-import { type RawRequest, randomRequest } from '../kit/differential/random-request.ts'
+import {
+  PEERS,
+  type Peer,
+  type RawRequest,
+  randomRequest,
+} from '../kit/differential/random-request.ts'
 import { randomSet } from '../kit/differential/random-set.ts'
+import { http1Sender, http2Sender, openSocket, type Sender } from '../kit/differential/senders.ts'
 import { freePorts } from '../kit/ports.ts'
 import { startProcess } from '../kit/process.ts'
 import { tempDir } from '../kit/tempdir.ts'
@@ -36,6 +40,7 @@ const SEED = Number(process.env.POSTERN_DIFF_SEED ?? 1)
 const SETS = Math.max(Math.ceil(PAIRS / 20), 1)
 const IN_FLIGHT = 16
 const SHOWN = 5
+const TCP_LISTENERS = 36
 
 const SANS = {
   server: ['spiffe://td/ns/ns/sa/app'],
@@ -56,20 +61,9 @@ t.test('Envoy and the evaluator give the same answers', async (t) => {
   const setOf = (check: CheckRequest) => requireSet(sets, headersOf(check)['x-set'])
   const observer = await startObserver((check) => expected(setOf(check), check).allowed)
   t.teardown(() => observer.stop())
-  const config = join(tempDir(t), 'envoy.json')
-  const bed = {
-    sets,
-    ports: { tls, plaintext },
-    observerPort: observer.port,
-    ca,
-    server: pairs.server,
-  }
-  writeFileSync(config, JSON.stringify(buildBed(bed)))
-  const envoy = startProcess(t, toolPath('envoy'), [
-    ...['-c', config, '--disable-hot-restart', '--concurrency', '1', '-l', 'error'],
-  ])
-  const signal = AbortSignal.timeout(60_000)
-  await envoy.waitFor(() => waitForPort(plaintext).then(() => true), { signal })
+  const ports = { tls, plaintext }
+  const bed = { sets, ports, observerPort: observer.port, ca, server: pairs.server }
+  await startEnvoy(t, buildBed(bed), plaintext)
 
   const tally = new Map<string, number>()
   const wrong: unknown[] = []
@@ -112,6 +106,84 @@ t.test('Envoy and the evaluator give the same answers', async (t) => {
     'some by mixed sets',
   )
 })
+
+t.test('on TCP, Envoy and the evaluator give the same answers', async (t) => {
+  const random = seededRandom(SEED)
+  const ports = await freePorts(TCP_LISTENERS)
+  const listeners = ports.map(
+    (port, i): TcpListener => ({
+      set: randomSet(random, { ports: [port] }),
+      port,
+      transport: i % 3 === 0 ? 'plaintext' : 'tls',
+    }),
+  )
+  const { ca, pairs } = makeCertificates(SANS)
+  await startEnvoy(t, buildTcpBed({ listeners, ca, server: pairs.server }), ports[0] ?? 0)
+  const tally = { let: 0, refused: 0 }
+  for (const { set, request, peer } of listeners.flatMap(knocks)) {
+    const want = !isGuarded(peer) && decide(set, request, neverAsked).allowed
+    const { destinationPort: port, sourceAddress } = request
+    const target = { tls: port, plaintext: port, pairs }
+    const got = await isEchoed(await openSocket(target, { peer, sourceAddress }))
+    tally[got ? 'let' : 'refused'] += 1
+    if (got !== want) t.fail(JSON.stringify({ want, request, peer, set }))
+  }
+  t.comment(JSON.stringify(tally))
+  t.ok(tally.let > 0 && tally.refused > 0, 'some were let in, some refused')
+})
+
+interface TcpListener {
+  readonly set: PolicySet
+  readonly port: number
+  readonly transport: 'tls' | 'plaintext'
+}
+
+/** Each peer, from two addresses, at a listener of its transport. */
+function knocks({ set, port, transport }: TcpListener) {
+  return PEERS.filter((p) => (p === 'plaintext') === (transport === 'plaintext')).flatMap((peer) =>
+    (['127.0.0.1', '127.0.0.2'] as const).map((sourceAddress) => {
+      const principal = uriSansOf(peer)[0]
+      const request = { protocol: 'tcp', principal, sourceAddress, destinationPort: port } as const
+      return { set, peer, request }
+    }),
+  )
+}
+
+function isGuarded(peer: Peer): boolean {
+  return uriSansOf(peer).length > 1 || peer === 'no-uri'
+}
+
+function neverAsked(): never {
+  throw new Error('Rego is never asked about a connection')
+}
+
+function uriSansOf(peer: Peer): readonly string[] {
+  const sans: Readonly<Record<string, readonly string[]>> = SANS
+  return (sans[peer] ?? []).filter((san) => san.startsWith('spiffe://'))
+}
+
+/** Sends a byte: it comes back, or the connection is closed. */
+async function isEchoed(socket: Socket): Promise<boolean> {
+  socket.on('error', () => {})
+  const answered = new Promise<boolean>((resolve) => {
+    socket.once('data', () => resolve(true)).once('close', () => resolve(false))
+  })
+  socket.write('x')
+  const echoed = await answered
+  socket.destroy()
+  return echoed
+}
+
+/** Starts Envoy with this bootstrap and waits until it listens on `port`. */
+async function startEnvoy(t: Test, bootstrap: JsonObject, port: number): Promise<void> {
+  const config = join(tempDir(t), 'envoy.json')
+  writeFileSync(config, JSON.stringify(bootstrap))
+  const envoy = startProcess(t, toolPath('envoy'), [
+    ...['-c', config, '--disable-hot-restart', '--concurrency', '1', '-l', 'error'],
+  ])
+  const signal = AbortSignal.timeout(60_000)
+  await envoy.waitFor(() => waitForPort(port).then(() => true), { signal })
+}
 
 function requireSet(sets: readonly PolicySet[], index: string | undefined): PolicySet {
   const set = sets[Number(index)]
@@ -197,108 +269,4 @@ function findRule(
     if (rules?.length === 1) return { policy: { ...policy, rules }, matches: true }
   }
   return undefined
-}
-
-type Sender = (request: RawRequest, set: number, n: string) => Promise<RawResponse>
-
-interface Target {
-  readonly tls: number
-  readonly plaintext: number
-  readonly pairs: Readonly<Record<string, PemPair>>
-}
-
-async function openSocket(
-  target: Target,
-  request: Pick<RawRequest, 'peer' | 'sourceAddress'>,
-  alpn: string,
-): Promise<Socket> {
-  const port = request.peer === 'plaintext' ? target.plaintext : target.tls
-  const socket = connect({ host: '127.0.0.1', port, localAddress: request.sourceAddress })
-  await once(socket, 'connect')
-  if (request.peer === 'plaintext') return socket
-  const pair = target.pairs[request.peer]
-  const secure = connectTls({
-    socket,
-    ALPNProtocols: [alpn],
-    rejectUnauthorized: false,
-    ...(pair === undefined ? {} : { cert: pair.certificate, key: pair.privateKey }),
-  })
-  await once(secure, 'secureConnect')
-  return secure
-}
-
-function http1Sender(t: Test, target: Target): Sender {
-  const connections = new Map<string, RawConnection>()
-  t.teardown(() => {
-    for (const connection of connections.values()) connection.close()
-  })
-  return (request, set, n) => {
-    const { peer, sourceAddress, method, path, host, headers } = request
-    const key = `${peer} ${sourceAddress}`
-    const connection =
-      connections.get(key) ?? new RawConnection(() => openSocket(target, request, 'http/1.1'))
-    connections.set(key, connection)
-    const lines = [
-      `${method} ${path} HTTP/1.1`,
-      `Host: ${host}`,
-      `x-set: ${set}`,
-      `x-n: ${n}`,
-      ...headers.map(([name, value]) => `${name}: ${value}`),
-      'Content-Length: 0',
-    ]
-    return connection.send(`${lines.join('\r\n')}\r\n\r\n`)
-  }
-}
-
-function http2Sender(t: Test, target: Target): Sender {
-  const sessions = new Map<string, ClientHttp2Session>()
-  t.teardown(() => {
-    for (const session of sessions.values()) session.destroy()
-  })
-  return async (request, set, n) => {
-    const { peer, sourceAddress } = request
-    const key = `${peer} ${sourceAddress}`
-    let session = sessions.get(key)
-    if (session === undefined || session.destroyed || session.closed) {
-      const socket = await openSocket(target, request, 'h2')
-      session = connectHttp2('http://h', { createConnection: () => socket })
-      session.on('error', () => {})
-      sessions.set(key, session)
-    }
-    return requestHttp2(session, request, set, n)
-  }
-}
-
-/** A stream that Envoy resets counts as refused: status 0. */
-function requestHttp2(
-  session: ClientHttp2Session,
-  { method, path, host, headers }: RawRequest,
-  set: number,
-  n: string,
-): Promise<RawResponse> {
-  const repeated = new Map<string, string[]>()
-  for (const [name, value] of headers) {
-    const lower = name.toLowerCase()
-    repeated.set(lower, [...(repeated.get(lower) ?? []), value])
-  }
-  const merged = {
-    [constants.HTTP2_HEADER_METHOD]: method,
-    [constants.HTTP2_HEADER_PATH]: path,
-    [constants.HTTP2_HEADER_AUTHORITY]: host,
-    [constants.HTTP2_HEADER_SCHEME]: 'http',
-    'x-set': String(set),
-    'x-n': n,
-    ...Object.fromEntries(repeated),
-  }
-  return new Promise((resolve) => {
-    let response: RawResponse = { status: 0, headers: new Map() }
-    const stream = session.request(merged, { endStream: true })
-    stream.on('response', (got) => {
-      const seen = Object.entries(got).map(([k, v]) => [k, String(v)] as const)
-      response = { status: Number(got[':status']), headers: new Map(seen) }
-      stream.resume()
-    })
-    stream.on('error', () => {})
-    stream.on('close', () => resolve(response))
-  })
 }

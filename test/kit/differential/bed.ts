@@ -5,8 +5,10 @@
 import { createRegistry, type JsonObject, type JsonValue, toJson } from '@bufbuild/protobuf'
 import type { PolicySet } from '../../../common/policy-set.ts'
 import { buildHttpRbac } from '../../../controller/core/lanes/http-rbac.ts'
+import { buildNetworkRbac } from '../../../controller/core/lanes/network-rbac.ts'
 import { ActionSchema } from '../../../proto/gen/envoy/config/rbac/v3/rbac_pb.js'
 import { RBACSchema } from '../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
+import { RBACSchema as NetworkRbacSchema } from '../../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
 import { file_envoy_extensions_matching_common_inputs_network_v3_network_inputs } from '../../../proto/gen/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js'
 import { file_envoy_extensions_matching_common_inputs_ssl_v3_ssl_inputs } from '../../../proto/gen/envoy/extensions/matching/common_inputs/ssl/v3/ssl_inputs_pb.js'
 import { file_envoy_extensions_matching_input_matchers_ip_v3_ip } from '../../../proto/gen/envoy/extensions/matching/input_matchers/ip/v3/ip_pb.js'
@@ -47,6 +49,37 @@ export function buildBed(options: BedOptions): JsonObject {
       clusters: [authzCluster(options.observerPort)],
     },
   }
+}
+
+export interface TcpBedOptions extends Pick<BedOptions, 'ca' | 'server'> {
+  /** One listener for each: network RBAC, then an echo. */
+  readonly listeners: readonly {
+    readonly set: PolicySet
+    readonly port: number
+    readonly transport: 'tls' | 'plaintext'
+  }[]
+}
+
+/** Bootstrap JSON for TCP: a client that is let in gets its bytes back, another one is closed. */
+export function buildTcpBed(options: TcpBedOptions): JsonObject {
+  const listeners = options.listeners.map(({ set, port, transport }) => {
+    const message = buildNetworkRbac(set, { port, transport })
+    const rbac = toJson(NetworkRbacSchema, message, { registry: rbacRegistry }) as JsonObject
+    return {
+      name: String(port),
+      address: { socketAddress: { address: '127.0.0.1', portValue: port } },
+      filterChains: [
+        {
+          filters: [
+            extension('rbac', 'envoy.extensions.filters.network.rbac.v3.RBAC', rbac),
+            extension('echo', 'envoy.extensions.filters.network.echo.v3.Echo', {}),
+          ],
+          ...(transport === 'tls' ? { transportSocket: tlsSocket(options) } : {}),
+        },
+      ],
+    }
+  })
+  return { staticResources: { listeners } }
 }
 
 function buildListener(options: BedOptions, transport: 'tls' | 'plaintext'): JsonObject {
@@ -134,7 +167,7 @@ function extAuthz(stage: string, more: JsonObject): JsonObject {
   })
 }
 
-function tlsSocket({ ca, server }: BedOptions): JsonObject {
+function tlsSocket({ ca, server }: Pick<BedOptions, 'ca' | 'server'>): JsonObject {
   return extension('tls', 'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext', {
     requireClientCertificate: false,
     commonTlsContext: {

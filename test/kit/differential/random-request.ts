@@ -93,6 +93,9 @@ const VALUES = [
   ',',
   'blue,red',
   'blue, red',
+  'green,\t red',
+  'blue,blunt',
+  'true blue,glue',
   'red ,blue',
   'blue,',
   'bl\xff',
@@ -115,7 +118,7 @@ export function randomRequest(random: Random): RawRequest {
     host: random.pick([...HOSTS, 'a.example.com', 'h']),
     headers: Array.from({ length: random.below(4) }, () => [
       random.pick(['x-a', 'x-a', 'x-b', 'X-A']),
-      random.pick([...VALUES, 'blue', 'red']),
+      random.pick([...VALUES, 'blue', 'red', 'blue, red']),
     ]),
   }
 }

@@ -56,6 +56,8 @@ const PATHS: readonly StringMatch[] = [
 const HOSTS = [
   exact('a.example.com'),
   exact('kilo'),
+  exact('a'),
+  exact('h'),
   exact('[::1]'),
   prefix('a.'),
   prefix('a'),
@@ -70,25 +72,77 @@ const VALUES: readonly StringMatch[] = [
   present,
 ]
 
+const FEW_VALUES = [exact('red'), exact('blue,red'), prefix('bl'), suffix('ue'), present]
+
 export interface SetOptions {
   /** Inbound ports that the set is used on, for terms about ports. */
   readonly ports: readonly number[]
   readonly protocol?: 'http' | 'tcp'
 }
 
+/** Half of the sets are broad; the other half test one attribute with one rule, where a difference can't hide. */
 export function randomSet(random: Random, options: SetOptions): PolicySet {
+  return random.chance(0.5) ? broadSet(random, options) : focusedSet(random, options)
+}
+
+function broadSet(random: Random, options: SetOptions): PolicySet {
   const withSidecar = random.chance(0.5)
   const count = 1 + random.below(4)
   const policies = Array.from({ length: count }, (_, i) =>
     randomPolicy(random, `p${i}`, options, withSidecar),
   )
   return {
-    workload: 'ns/app',
-    trustDomain: 'td',
-    trustDomainAliases: ['old'],
+    ...BASE,
     defaultAction: random.chance(0.3) ? 'ALLOW' : 'DENY',
     defaultMode: withSidecar && random.chance(0.2) ? 'Shadow' : 'Enforce',
     policies: policies.sort(comparePolicies),
+  }
+}
+
+const BASE = { workload: 'ns/app', trustDomain: 'td', trustDomainAliases: ['old'] }
+
+/** One ALLOW, or one DENY of what the default allows. */
+function focusedSet(random: Random, { ports }: SetOptions): PolicySet {
+  const action = random.pick(['ALLOW', 'DENY'] as const)
+  const rule: Rule = { id: 'ns/p0/rules[0]', from: [], to: [], when: [], ...focus(random, ports) }
+  const policy: Policy = {
+    namespace: 'ns',
+    name: 'p0',
+    action,
+    mode: 'Enforce',
+    required: false,
+    onError: 'Deny',
+    rules: [rule],
+  }
+  const isShadow = action === 'DENY' && random.chance(0.2)
+  return {
+    ...BASE,
+    defaultAction: isShadow || action === 'ALLOW' ? 'DENY' : 'ALLOW',
+    defaultMode: isShadow ? 'Shadow' : 'Enforce',
+    policies: [policy],
+  }
+}
+
+function focus(random: Random, ports: readonly number[]): Partial<Rule> {
+  const source = { principals: NONE, namespaces: NONE, ipBlocks: NONE }
+  const operation = { hosts: NONE, ports: NONE, methods: NONE, paths: NONE }
+  switch (random.below(10)) {
+    case 0:
+      return { from: [{ ...source, principals: randomTerm(random, PRINCIPALS) }] }
+    case 1:
+      return { from: [{ ...source, namespaces: randomTerm(random, NAMESPACES) }] }
+    case 2:
+      return { from: [{ ...source, ipBlocks: randomTerm(random, BLOCKS) }] }
+    case 3:
+      return { to: [{ ...operation, hosts: randomTerm(random, HOSTS) }] }
+    case 4:
+      return { to: [{ ...operation, paths: randomTerm(random, PATHS) }] }
+    case 5:
+      return { when: [randomCondition(random, ports)] }
+    default: {
+      const key = { kind: 'header', name: 'x-a' } as const
+      return { when: [{ key, values: randomTerm(random, FEW_VALUES) }] }
+    }
   }
 }
 

@@ -42,6 +42,8 @@ export interface DecisionRecord {
     readonly httpStatus?: number
     /** AUDIT and Shadow policies that would have matched, `namespace/name`. */
     readonly shadow?: readonly string[]
+    /** Policies that failed and whose `onError: Allow` let the request pass, `namespace/name`. */
+    readonly failedOpen?: readonly string[]
     readonly source?: string
     readonly method?: string
     readonly path?: string

@@ -5,7 +5,7 @@
  */
 import type { AuthzDecision } from '../../../common/authz/combine.ts'
 import { GUARD_PATH, type GuardName } from '../../../common/authz/guards.ts'
-import type { MeshErrorCode } from '../../../common/errors.ts'
+import { MeshError, type MeshErrorCode } from '../../../common/errors.ts'
 import type { PolicySet } from '../../../common/policy-set.ts'
 import { policyId } from '../../../common/policy-set.ts'
 import { mergeMutations } from './merge.ts'
@@ -68,6 +68,12 @@ export function toVerdict(set: PolicySet, decision: AuthzDecision): Verdict {
 export function refuse(code: MeshErrorCode, message: string): Verdict {
   const nothing = { policy: '', shadow: [], failedOpen: [], result: null }
   return { ...nothing, ...failure(code, message) }
+}
+
+/** The verdict when something was thrown. */
+export function refuseFor(error: unknown): Verdict {
+  const code = error instanceof MeshError ? error.code : 'ERR_INTERNAL'
+  return refuse(code, error instanceof Error ? error.message : String(error))
 }
 
 /** The verdict of a guard: it stands before every policy. */

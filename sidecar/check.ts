@@ -1,0 +1,67 @@
+/**
+ * The request path, top to bottom: one CheckRequest in, one CheckResponse out, synchronously.
+ *   guards → policy set → declarative rules and Rego (common/authz, core/policy) → verdict → decision log → reply
+ * Fails closed here and nowhere else: whatever is thrown becomes a denial, and what can't be logged is denied.
+ */
+import { findGuard } from '../common/authz/guards.ts'
+import type {
+  CheckRequest,
+  CheckResponse,
+} from '../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
+import { toCheckResponse } from './core/decision/check-response.ts'
+import { refuse, refuseByGuard, refuseFor, toVerdict } from './core/decision/verdict.ts'
+import { type Judgement, toCheckFacts } from './core/decision-log/check-facts.ts'
+import type { DecisionFacts, RequestSummary } from './core/decision-log/record.ts'
+import { toRawAttributes, toRequestAttributes, toRequestSummary } from './core/input/attributes.ts'
+import type { SetChoice } from './core/policy/active-set.ts'
+import { RegoCall, type RegoPrograms } from './core/policy/rego-call.ts'
+
+export interface CheckDeps {
+  chooseSet(isBodyBuffered: boolean): SetChoice<RegoPrograms>
+  /** Says that this request is about to be decided, and that it is done: the watchdog's signs of life. */
+  readonly watch: { begin(request: RequestSummary): void; end(): void }
+  /** Appends a record before the answer leaves. False: it could not. Never throws. */
+  log(facts: DecisionFacts): boolean
+  /** Epoch nanoseconds. */
+  nowNs(): bigint
+  newId(): string
+}
+
+export type Check = (request: CheckRequest, isBodyBuffered: boolean) => CheckResponse
+
+export function createCheck(deps: CheckDeps): Check {
+  return (request, isBodyBuffered) => {
+    const startNs = deps.nowNs()
+    const summary = toRequestSummary(request, deps.newId)
+    const judgement = judgeClosed(deps, summary, () =>
+      judge(request, deps.chooseSet(isBodyBuffered)),
+    )
+    const endNs = deps.nowNs()
+    const logged = deps.log(toCheckFacts({ judgement, request, summary, startNs, endNs }))
+    const verdict = logged
+      ? judgement.verdict
+      : refuse('ERR_DECISION_LOG', 'decision could not be logged')
+    return toCheckResponse(verdict, summary.decisionId)
+  }
+}
+
+function judgeClosed(deps: CheckDeps, summary: RequestSummary, judge: () => Judgement): Judgement {
+  try {
+    deps.watch.begin(summary)
+    return judge()
+  } catch (error) {
+    return { verdict: refuseFor(error) }
+  } finally {
+    deps.watch.end()
+  }
+}
+
+function judge(request: CheckRequest, choice: SetChoice<RegoPrograms>): Judgement {
+  if ('missing' in choice) return { verdict: refuse(choice.missing, 'nothing to decide by') }
+  const { set, revision, programs } = choice.active
+  const guard = findGuard(toRawAttributes(request))
+  if (guard !== undefined) return { revision, verdict: refuseByGuard(guard) }
+  const rego = new RegoCall(request, programs)
+  const verdict = toVerdict(set, rego.decide(set, toRequestAttributes(request)))
+  return { revision, verdict, ...(rego.input === undefined ? {} : { input: rego.input }) }
+}

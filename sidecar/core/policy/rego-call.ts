@@ -1,0 +1,71 @@
+/**
+ * One request as the Rego policies of its set are asked about it: the input is built when the first policy needs it,
+ * and once. A request that can't be read is an error outcome for each policy; so is a policy that fails.
+ */
+import { type AuthzDecision, decide, type RegoOutcome } from '../../../common/authz/combine.ts'
+import type { RequestAttributes } from '../../../common/authz/request.ts'
+import { MeshError } from '../../../common/errors.ts'
+import type { Policy, PolicySet } from '../../../common/policy-set.ts'
+import type { CheckRequest } from '../../../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
+import { toErrorOutcome, toRegoOutcome } from '../decision/rego-outcome.ts'
+import { type RegoInput, toRegoInput } from '../input/input.ts'
+import { withoutFailingOpen } from './active-set.ts'
+
+/** The compiled policies of a set. */
+export interface RegoPrograms {
+  /**
+   * The entrypoint's value for an input (JSON text); undefined when the rule is undefined.
+   * Throws when the policy fails; a MeshError with ERR_POLICY_TIMEOUT when it isn't asked since it took too long before.
+   */
+  evaluate(policy: Policy, inputJson: string): unknown
+}
+
+export class RegoCall {
+  readonly #request: CheckRequest
+  readonly #programs: RegoPrograms
+  #input: { readonly value: RegoInput; readonly json: string } | undefined
+  #inputError: MeshError | undefined
+
+  constructor(request: CheckRequest, programs: RegoPrograms) {
+    this.#request = request
+    this.#programs = programs
+  }
+
+  /** The input that policies saw; undefined when none was asked or the request can't be read. */
+  get input(): RegoInput | undefined {
+    return this.#input?.value
+  }
+
+  /** The decision of the set. An unreadable request does not profit from `onError: Allow` (DESIGN §1.1). */
+  decide(set: PolicySet, request: RequestAttributes): AuthzDecision {
+    const decision = decide(set, request, (policy) => this.#evaluate(policy))
+    if (this.#inputError === undefined || decision.failedOpen.length === 0) return decision
+    return decide(withoutFailingOpen(set), request, (policy) => this.#evaluate(policy))
+  }
+
+  #evaluate(policy: Policy): RegoOutcome {
+    const json = this.#inputJson()
+    if (json === undefined)
+      return toErrorOutcome('ERR_INPUT_INVALID', this.#inputError?.message ?? 'cannot be read')
+    try {
+      return toRegoOutcome(this.#programs.evaluate(policy, json), policy)
+    } catch (error) {
+      const code = error instanceof MeshError ? error.code : 'ERR_POLICY_ERROR'
+      return toErrorOutcome(code, error instanceof Error ? error.message : String(error))
+    }
+  }
+
+  #inputJson(): string | undefined {
+    if (this.#input !== undefined || this.#inputError !== undefined) return this.#input?.json
+    try {
+      const value = toRegoInput(this.#request)
+      this.#input = { value, json: JSON.stringify(value) }
+    } catch (cause) {
+      this.#inputError =
+        cause instanceof MeshError
+          ? cause
+          : new MeshError('ERR_INPUT_INVALID', 'request cannot be read', { cause })
+    }
+    return this.#input?.json
+  }
+}

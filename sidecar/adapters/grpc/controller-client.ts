@@ -110,7 +110,6 @@ export class ControllerClient {
   }
 
   async #run(): Promise<void> {
-    const { log, target, random } = this.#options
     let failures = 0
     while (!this.#stop.signal.aborted) {
       const svid = this.#options.identity.current()
@@ -119,22 +118,32 @@ export class ControllerClient {
         await this.#pause(undefined)
         continue
       }
-      const startedMs = performance.now()
-      try {
-        await this.#connect(svid)
-        log.info({ target, serialNumber: svid.serialNumber }, 'connected to the controller')
-        const reason = await this.#untilOver()
-        if (reason === undefined) continue
-        log.warn({ target, err: reason }, 'connection to the controller lost')
-        failures = performance.now() - startedMs > STABLE_MS ? 0 : failures + 1
-      } catch (err) {
-        if (this.#stop.signal.aborted) return
-        failures += 1
-        log.warn({ target, err, failures }, 'controller not reached; what is enforced stays')
-      }
+      const outcome = await this.#session(svid, failures)
+      if (outcome === 'renewed') continue
+      failures = outcome === 'stable' ? 0 : failures + 1
       // The first loss is tried again at once.
-      if (!this.#isRenewed()) await this.#pause(backoffMs(failures - 1, random()))
+      if (!this.#isRenewed()) await this.#pause(backoffMs(failures - 1, this.#options.random()))
     }
+  }
+
+  /** One connection from its beginning to its end; `stable`: it was lost, but had lasted. */
+  async #session(svid: Svid, failures: number): Promise<'renewed' | 'stable' | 'failed'> {
+    const { log, target } = this.#options
+    const startedMs = performance.now()
+    try {
+      await this.#connect(svid)
+    } catch (err) {
+      // An outage may last for hours: each failure is told, but not each as loudly.
+      const level = Number.isInteger(Math.log2(failures + 1)) ? 'warn' : 'debug'
+      if (!this.#stop.signal.aborted)
+        log[level]({ target, err, failures }, 'controller not reached; what is enforced stays')
+      return 'failed'
+    }
+    log.info({ target, serialNumber: svid.serialNumber }, 'connected to the controller')
+    const reason = await this.#untilOver()
+    if (reason === undefined) return 'renewed'
+    log.warn({ target, err: reason }, 'connection to the controller lost')
+    return performance.now() - startedMs > STABLE_MS ? 'stable' : 'failed'
   }
 
   /** Opens the next connection; the one before is left only when this one is ready. */

@@ -1,0 +1,127 @@
+/**
+ * The sidecar's composition root: the only place that joins adapters, reads the environment, handles signals.
+ * In: command line and environment. Out: Envoy beside a workload, until SIGTERM or SIGINT.
+ *   identity ─▶ check worker ─▶ xDS both ways ─▶ Envoy; nothing of it starts before there is a certificate.
+ */
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import type { Clock } from '../common/clock.ts'
+import { MeshError } from '../common/errors.ts'
+import { nodeKeys } from './adapters/crypto/keys.ts'
+import { checkTools } from './adapters/envoy/envoy-process.ts'
+import { createIdentityState, readJoinTokenFile } from './adapters/fs/identity-state.ts'
+import { preparePrivateDir } from './adapters/fs/private-dir.ts'
+import { createCsrClient } from './adapters/grpc/csr-client.ts'
+import { type HealthFacts, HealthServer } from './adapters/http/health.ts'
+import { parseConfig, type SidecarConfig } from './config.ts'
+import { type RunPaths, runPaths, tooLongSocketPath } from './core/envoy/bootstrap.ts'
+import type { Svid } from './ports.ts'
+import { startIdentity, type WorkloadIdentitySource } from './runtime/identity.ts'
+import { serve } from './serve.ts'
+
+const PACKAGE_ROOT = join(import.meta.dirname, '..')
+const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now() }
+
+/** Runs until a signal. Rejects with ERR_CONFIG (every mistake at once) or ERR_TOOL_MISSING. */
+export async function runSidecar(
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<void> {
+  const parsed = parseConfig(argv, env, { cwd: process.cwd(), packageRoot: PACKAGE_ROOT })
+  if (parsed.kind === 'help') {
+    process.stdout.write(parsed.text)
+    return
+  }
+  if (parsed.kind === 'mistakes') throw new MeshError('ERR_CONFIG', parsed.mistakes.join('\n'))
+  const { config } = parsed
+  checkTools(config.envoy, env.PATH ?? '')
+  const paths = runPaths(config.runDir)
+  const tooLong = tooLongSocketPath(paths)
+  if (tooLong !== undefined) {
+    const message = `the socket path ${tooLong} is longer than 107 bytes; give a shorter --run-dir`
+    throw new MeshError('ERR_CONFIG', message)
+  }
+  for (const dir of [config.state, config.runDir]) await preparePrivateDir(dir)
+  await run(config, paths)
+}
+
+async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
+  // Decisions may go to stdout, so the log goes to stderr.
+  const log = pino({ name: 'postern-sidecar', level: config.logLevel }, pino.destination(2))
+  const stopping = new AbortController()
+  const stop = () => stopping.abort()
+  process.on('SIGTERM', stop).on('SIGINT', stop)
+  const instanceId = randomBytes(16).toString('hex')
+  log.info({ ...config, instanceId }, 'sidecar starts')
+  const identity = await startIdentity({
+    state: createIdentityState(config.state),
+    client: createCsrClient({ controller: config.controller, clock }),
+    keys: nodeKeys,
+    readJoinToken: async () =>
+      config.joinTokenFile === undefined ? undefined : readJoinTokenFile(config.joinTokenFile),
+    clock,
+    instanceId,
+    log: log.child({ component: 'identity' }),
+    signal: stopping.signal,
+  })
+  let facts = () => waiting(identity)
+  const health =
+    config.health === undefined ? undefined : new HealthServer(config.health, () => facts())
+  try {
+    await health?.start()
+    const svid = await firstSvid(identity, stopping.signal)
+    if (svid === undefined) return
+    const onFacts = (now: () => HealthFacts) => {
+      facts = now
+    }
+    const version = packageVersion()
+    await serve(
+      { config, paths, identity, svid, instanceId, version, clock, log, onFacts },
+      stopping.signal,
+    )
+  } finally {
+    await health?.stop()
+    await identity.stop()
+    log.info({}, 'sidecar ended')
+    process.off('SIGTERM', stop).off('SIGINT', stop)
+  }
+}
+
+/** Before there is a certificate there is nothing that could serve. */
+function waiting(identity: WorkloadIdentitySource): HealthFacts {
+  const problem = identity.problem()
+  return {
+    ready: false,
+    detail:
+      problem === undefined
+        ? 'no identity yet'
+        : `no identity: ${problem.message} [${problem.code}]`,
+    identity: undefined,
+    controllerConnected: false,
+    envoyRestarts: 0,
+    enforcedGeneration: '',
+    bundleRevision: '',
+  }
+}
+
+/** Undefined when we are to stop before there was one. */
+function firstSvid(
+  identity: WorkloadIdentitySource,
+  signal: AbortSignal,
+): Promise<Svid | undefined> {
+  return new Promise((resolve) => {
+    const end = (svid?: Svid) => {
+      resolve(svid)
+      setImmediate(() => leave())
+    }
+    signal.addEventListener('abort', () => end())
+    const leave = identity.subscribe(end)
+  })
+}
+
+function packageVersion(): string {
+  const text = readFileSync(join(PACKAGE_ROOT, 'package.json'), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}

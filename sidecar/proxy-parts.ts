@@ -1,0 +1,168 @@
+/**
+ * Everything that serves one workload once it has an identity, part of the composition root: xDS both ways, the check
+ * worker, bundles, Envoy, and what is said of them. In: configuration and identity. Out: start, stop, and how it is.
+ */
+import { randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import type { Logger } from 'pino'
+import writeFileAtomic from 'write-file-atomic'
+import type { Clock } from '../common/clock.ts'
+import { Secret } from '../common/secret.ts'
+import { AdminClient } from './adapters/envoy/admin-client.ts'
+import { EnvoyProcess } from './adapters/envoy/envoy-process.ts'
+import { FileXdsCache } from './adapters/fs/xds-cache.ts'
+import { AdsClient } from './adapters/grpc/ads-client.ts'
+import { ControllerClient } from './adapters/grpc/controller-client.ts'
+import { EnvoyServer, type EnvoyService } from './adapters/grpc/envoy-server.ts'
+import { StatusClient } from './adapters/grpc/status-client.ts'
+import type { HealthFacts } from './adapters/http/health.ts'
+import type { SidecarConfig } from './config.ts'
+import { buildBootstrap, type RunPaths } from './core/envoy/bootstrap.ts'
+import type { CheckWorker, Svid } from './ports.ts'
+import { EnvoySupervisor } from './runtime/envoy-supervisor.ts'
+import type { WorkloadIdentitySource } from './runtime/identity.ts'
+import { Reporter } from './runtime/reporter.ts'
+import { XdsProxy } from './runtime/xds-proxy.ts'
+
+export interface ProxyPartsOptions {
+  readonly config: SidecarConfig
+  readonly paths: RunPaths
+  readonly identity: WorkloadIdentitySource
+  readonly svid: Svid
+  readonly instanceId: string
+  readonly version: string
+  readonly worker: CheckWorker
+  /** Served beside ADS on the same socket: the access log. */
+  readonly services: readonly EnvoyService[]
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** Connections that Envoy accepts at most; the process's file limit is the other bound. */
+const MAX_CONNECTIONS = 20_000
+const SECRET_BYTES = 32
+
+export class ProxyParts {
+  readonly #options: ProxyPartsOptions
+  readonly #secret = new Secret(randomBytes(SECRET_BYTES).toString('hex'))
+  readonly #nodeId: string
+  readonly #upstream: AdsClient
+  readonly #status = new StatusClient()
+  readonly #envoyServer: EnvoyServer
+  readonly #proxy: XdsProxy
+  readonly #supervisor: EnvoySupervisor
+  readonly #controller: ControllerClient
+  readonly #reporter: Reporter
+  #leaveIdentity: () => void = () => {}
+
+  constructor(options: ProxyPartsOptions) {
+    this.#options = options
+    const { config, paths, identity, svid, worker, services, log } = options
+    const { namespace, name, uid } = svid.workload
+    this.#nodeId = `${namespace}/${name}/${uid}`
+    this.#upstream = new AdsClient(this.#nodeId)
+    this.#envoyServer = new EnvoyServer({
+      socketPath: paths.xdsSocket,
+      secret: this.#secret,
+      services,
+      log: log.child({ component: 'envoy-server' }),
+    })
+    this.#proxy = new XdsProxy({
+      nodeId: this.#nodeId,
+      upstream: this.#upstream,
+      downstream: this.#envoyServer,
+      cache: new FileXdsCache(config.state, log),
+      onTrustBundle: (roots) => {
+        identity.updateTrustBundle(roots).catch((err) => {
+          log.error({ err }, 'distributed roots not taken')
+        })
+      },
+      log: log.child({ component: 'xds-proxy' }),
+    })
+    this.#supervisor = this.#createSupervisor()
+    this.#controller = new ControllerClient({
+      target: config.controller,
+      identity,
+      onSession: (session) => {
+        this.#upstream.attach(session)
+        this.#status.attach(session)
+      },
+      log: log.child({ component: 'controller-client' }),
+      random: Math.random,
+    })
+    this.#reporter = new Reporter({
+      identity,
+      proxy: this.#proxy,
+      supervisor: this.#supervisor,
+      worker,
+      report: (report) =>
+        this.#status.report({
+          nodeId: this.#nodeId,
+          instanceId: options.instanceId,
+          sidecarVersion: options.version,
+          ...report,
+        }),
+    })
+  }
+
+  async start(): Promise<void> {
+    const { config, paths, identity, svid } = this.#options
+    const bootstrap = buildBootstrap({
+      nodeId: this.#nodeId,
+      workload: `${svid.workload.namespace}/${svid.workload.name}`,
+      paths,
+      secret: this.#secret,
+      maxConnections: MAX_CONNECTIONS,
+    })
+    await this.#proxy.start()
+    await this.#envoyServer.start()
+    await writeFileAtomic(paths.bootstrap, bootstrap, { mode: 0o600 })
+    this.#proxy.onChange(() => this.#supervisor.poke())
+    this.#leaveIdentity = identity.subscribe((renewed) => this.#proxy.setSvid(renewed))
+    await this.#controller.start()
+    await this.#supervisor.start()
+    this.#options.log.info({ nodeId: this.#nodeId, state: config.state }, 'proxy starts')
+  }
+
+  facts(): HealthFacts {
+    const { identity, worker } = this.#options
+    const svid = identity.current()
+    const readiness = this.#reporter.current()
+    return {
+      ...readiness,
+      identity: svid && { spiffeId: svid.spiffeId, notAfterMs: svid.notAfterMs },
+      controllerConnected: this.#proxy.isConnected(),
+      envoyRestarts: this.#supervisor.state().restarts,
+      bundleRevision: worker.activeRevision() ?? '',
+    }
+  }
+
+  /** Envoy goes first, and slowly: until it has gone, everything that it asks is answered. */
+  async stop(drainMs: number): Promise<void> {
+    await this.#supervisor.stop(drainMs)
+    this.#leaveIdentity()
+    this.#reporter.stop()
+    await this.#controller.stop()
+    await this.#envoyServer.stop()
+    await this.#proxy.stop()
+    const { bootstrap, adminSocket } = this.#options.paths
+    for (const path of [bootstrap, adminSocket]) await rm(path, { force: true })
+  }
+
+  #createSupervisor(): EnvoySupervisor {
+    const { config, paths, log } = this.#options
+    return new EnvoySupervisor({
+      launcher: new EnvoyProcess({
+        envoyPath: config.envoy,
+        bootstrapPath: paths.bootstrap,
+        concurrency: config.concurrency,
+        drainSeconds: Math.max(1, config.drainSeconds),
+        log: log.child({ component: 'envoy' }),
+      }),
+      admin: new AdminClient(paths.adminSocket),
+      onStart: () => this.#proxy.envoyStarts(),
+      onCrashLoop: (reason) => this.#proxy.envoyKeepsDying(reason),
+      log: log.child({ component: 'envoy-supervisor' }),
+    })
+  }
+}

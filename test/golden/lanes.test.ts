@@ -1,0 +1,9 @@
+/** What each case's policies become in Envoy's RBAC filters, and which lane each rule takes. */
+import t from 'tap'
+import { golden } from '../kit/golden.ts'
+import { buildLanesCase } from '../kit/lanes-cases.ts'
+
+await golden(t, 'lanes', ({ read }) => {
+  const { plan, tls, plaintext } = buildLanesCase(read())
+  return { 'out.plan.yaml': plan, 'out.tls.yaml': tls, 'out.plaintext.yaml': plaintext }
+})

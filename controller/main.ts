@@ -50,6 +50,10 @@ export async function runController(
 async function prepareState(state: string): Promise<void> {
   await mkdir(state, { recursive: true, mode: 0o700 })
   const found = await stat(state)
+  if (found.uid !== process.geteuid?.()) {
+    const message = `the state directory ${state} belongs to another user; give one of your own with --state`
+    throw new MeshError('ERR_CONFIG', message)
+  }
   if ((found.mode & 0o077) !== 0) {
     const message = `the state directory ${state} is open to other users; chmod 700 it, or give another with --state`
     throw new MeshError('ERR_CONFIG', message)

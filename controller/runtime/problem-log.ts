@@ -1,5 +1,5 @@
 /** Says each problem once when it appears and once when it ends, naming file, object, field and remedy. */
-import { formatProblem, formatRef, type Problem } from '../../common/errors.ts'
+import { formatRef, type Problem } from '../../common/errors.ts'
 import type { Log } from './ports.ts'
 
 export class ProblemLog {
@@ -12,15 +12,21 @@ export class ProblemLog {
 
   /** `problems` are all that there are now. */
   update(problems: readonly Problem[]): void {
-    const now = new Map(problems.map((p) => [formatProblem(p), p]))
-    for (const [text, problem] of now) {
-      if (!this.#known.has(text)) this.#log.warn(fieldsOf(problem), 'problem in the manifests')
+    const now = new Map(problems.map((p) => [keyOf(p), p]))
+    for (const [key, problem] of now) {
+      if (!this.#known.has(key)) this.#log.warn(fieldsOf(problem), 'problem in the manifests')
     }
-    for (const [text, problem] of this.#known) {
-      if (!now.has(text)) this.#log.info(fieldsOf(problem), 'problem in the manifests ended')
+    for (const [key, problem] of this.#known) {
+      if (!now.has(key)) this.#log.info(fieldsOf(problem), 'problem in the manifests ended')
     }
     this.#known = now
   }
+}
+
+/** Lines move with every edit above; a problem that only moved is the same. */
+function keyOf({ code, object, field, message, source }: Problem): string {
+  const where = object === undefined ? `${source?.document}` : formatRef(object)
+  return [code, source?.file, where, field, message].join('\0')
 }
 
 function fieldsOf(problem: Problem): object {

@@ -95,11 +95,17 @@ export class OpaRegoCompiler implements RegoCompiler {
     if (run.timedOut) return [timeoutProblem()]
     if (run.code === 0) return undefined
     const output = printed(run)
-    const parsesAsV0 =
-      job.unit.regoVersion === 'V1' &&
-      output.includes('rego_parse_error') &&
-      (await this.#opa(job, ['check', '--v0-compatible', ...files])).code === 0
-    return problemsFromCheck(output, { moduleNames: names, parsesAsV0 })
+    const parsesAs = output.includes('rego_parse_error')
+      ? await this.#otherVersion(job, files)
+      : undefined
+    return problemsFromCheck(output, { moduleNames: names, parsesAs })
+  }
+
+  /** The version in which the modules are right, when theirs is not. */
+  async #otherVersion(job: Job, files: readonly string[]): Promise<'V0' | 'V1' | undefined> {
+    const other = job.unit.regoVersion === 'V1' ? 'V0' : 'V1'
+    const run = await this.#opa(job, ['check', ...versionFlag({ regoVersion: other }), ...files])
+    return run.code === 0 ? other : undefined
   }
 
   async #parse(job: Job, files: readonly string[]): Promise<unknown[]> {
@@ -172,7 +178,7 @@ interface Job {
   readonly signal: AbortSignal
 }
 
-function versionFlag(unit: RegoUnit): string[] {
+function versionFlag(unit: Pick<RegoUnit, 'regoVersion'>): string[] {
   return unit.regoVersion === 'V0' ? ['--v0-compatible'] : []
 }
 

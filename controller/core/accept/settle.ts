@@ -4,6 +4,7 @@
  * An object that has a problem is swapped for its last good version, or left out, and all is translated again, until
  * nothing more is swapped; each round swaps at least one, so it ends. What others refer to is swapped first.
  */
+import { strict as assert } from 'node:assert'
 import { formatRef, type ObjectRef, type Problem } from '../../../common/errors.ts'
 import type { RegoPolicy } from '../../../common/policy-set.ts'
 import type { AuthorizationPolicy, Kind, PolicyLibrary, PosternObject } from '../crd/index.ts'
@@ -152,7 +153,7 @@ class Settling {
     policy: AuthorizationPolicy,
     problems: RegoProblem[],
   ): Artifact | undefined {
-    if (this.#choices.get(key) === 'accepted') return this.#proposals.get(key)?.accepted?.artifact
+    if (this.#choices.get(key) === 'accepted') return this.#acceptedArtifact(key)
     const resolved = resolveRego(policy, (name) => this.#library(policy.metadata.namespace, name))
     if (!resolved.ok) {
       problems.push(...resolved.problems.map((problem) => ({ problem })))
@@ -168,10 +169,23 @@ class Settling {
     if (state.kind === 'pending') {
       this.#pending.add(key)
       this.#fallBack(key)
-      return this.#proposals.get(key)?.accepted?.artifact
+      return this.#choices.get(key) === 'accepted' ? this.#acceptedArtifact(key) : undefined
     }
     const { wasmDigest, readsBody } = state
     return { unitDigest: unit.digest, entrypoint: unit.entrypoint, wasmDigest, readsBody, data }
+  }
+
+  /** Undefined only when the last good version had no Rego. */
+  #acceptedArtifact(key: ObjectKey): Artifact | undefined {
+    const accepted = this.#proposals.get(key)?.accepted
+    const { object, artifact } = accepted ?? {}
+    const hasRego =
+      object !== undefined &&
+      isKind(object, 'AuthorizationPolicy') &&
+      object.spec.rego !== undefined
+    // A DENY that loses its Rego would open what it closed.
+    assert(!hasRego || artifact !== undefined, `${key} was accepted without its compiled Rego`)
+    return artifact
   }
 
   #library(namespace: string | undefined, name: string): PolicyLibrary | undefined {
@@ -240,6 +254,8 @@ function acceptedVersion(
   const { candidate, accepted } = proposal
   if (choice === 'candidate' && candidate !== undefined) {
     const { object, source } = candidate
+    const needsRego = isKind(object, 'AuthorizationPolicy') && object.spec.rego !== undefined
+    assert(!needsRego || artifact !== undefined, `${proposal.key} has no compiled Rego`)
     return artifact === undefined ? { object, source } : { object, source, artifact }
   }
   return choice === 'accepted' ? accepted : undefined

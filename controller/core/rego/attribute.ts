@@ -1,9 +1,10 @@
 /**
  * Compile problems on the user's objects. In: problems whose source is a module of a unit, and where each module
  * comes from. Out: problems that name object and field; line and column count in the module's text.
- * What a library alone can be blamed for (its syntax) is the library's; everything else is the policy's.
+ * A version that doesn't fit is the policy's mistake alone, since a library is written in one of the two.
  */
 import type { ObjectRef, Problem } from '../../../common/errors.ts'
+import { VERSION_FIELD } from './opa-errors.ts'
 import type { ModuleOrigin } from './unit.ts'
 
 export interface ModulePlace {
@@ -19,32 +20,38 @@ export interface RegoProblem {
   readonly place?: ModulePlace
 }
 
-/** `policy` is the one whose unit it is. */
+/**
+ * `policy` is the one whose unit it is. Every problem is the policy's; the syntax of a library is the library's too, and
+ * comes first: with the library's last good version the policy may be right again.
+ */
 export function attributeProblems(
   policy: ObjectRef,
   problems: readonly Problem[],
   origins: ReadonlyMap<string, ModuleOrigin>,
 ): readonly RegoProblem[] {
-  return problems.map((found) => {
-    const { source, ...problem } = found
+  return problems.flatMap(({ source, ...problem }) => {
     const origin = source === undefined ? undefined : origins.get(source.file)
     if (source === undefined || origin === undefined) {
-      return { problem: { ...problem, object: policy, field: fieldOf(problem, origins) } }
+      return [{ problem: { ...problem, object: policy, field: fieldOf(problem, origins) } }]
     }
     const place = { line: source.line ?? 1, column: source.column ?? 1 }
-    const message = `${problem.message}, at line ${place.line}, column ${place.column} of the module`
-    const isOwn = origin.object.kind === policy.kind
-    if (isOwn || problem.code === 'ERR_REGO_PARSE') {
-      return { problem: { ...problem, object: origin.object, field: origin.field, message }, place }
-    }
-    return {
+    const at = (what: string) =>
+      `${problem.message}, at line ${place.line}, column ${place.column} of ${what}`
+    const ofOrigin = {
       problem: {
         ...problem,
-        object: policy,
-        field: 'spec.rego.libraries',
-        message: `${problem.message}, at line ${place.line}, column ${place.column} of ${source.file}`,
+        object: origin.object,
+        field: origin.field,
+        message: at('the module'),
       },
+      place,
     }
+    if (origin.object.kind === policy.kind) return [ofOrigin]
+    const isVersion = problem.field === VERSION_FIELD
+    const field = isVersion ? VERSION_FIELD : 'spec.rego.libraries'
+    const ofPolicy = { problem: { ...problem, object: policy, field, message: at(source.file) } }
+    const isLibrarys = problem.code === 'ERR_REGO_PARSE' && !isVersion
+    return isLibrarys ? [ofOrigin, ofPolicy] : [ofPolicy]
   })
 }
 

@@ -6,16 +6,17 @@
 import type { Problem, ProblemCode } from '../../../common/errors.ts'
 import { UNAVAILABLE_BUILTINS } from './capabilities.ts'
 
-/** Field of a problem that compilation found; attribution replaces it by the path in the user's object. */
+/** Fields of a problem that compilation found; attribution replaces them by the path in the user's object. */
 const FIELD = 'spec.rego.module'
+export const VERSION_FIELD = 'spec.rego.regoVersion'
 const MAX_PROBLEMS = 10
 const MAX_MESSAGE = 500
 
 export interface OpaErrorContext {
   /** Name in the unit for each file name that OPA was given. */
   readonly moduleNames: ReadonlyMap<string, string>
-  /** The same modules are fine as V0: the one thing wrong is the version. */
-  readonly parsesAsV0: boolean
+  /** The modules are fine in this other version: the one thing wrong is `regoVersion`. */
+  readonly parsesAs?: 'V0' | 'V1' | undefined
 }
 
 /** Problems in the order that OPA gives them, ten at most. Output of another form becomes one ERR_REGO_COMPILE. */
@@ -66,7 +67,7 @@ function toProblem(error: OpaError, context: OpaErrorContext): Problem {
   const isParse = error.code === 'rego_parse_error'
   const base = {
     code: (isParse ? 'ERR_REGO_PARSE' : 'ERR_REGO_COMPILE') as ProblemCode,
-    field: FIELD,
+    field: isParse && context.parsesAs !== undefined ? VERSION_FIELD : FIELD,
     message: clean(error.message),
     remedy: remedyFor(error, isParse, context),
   }
@@ -76,9 +77,10 @@ function toProblem(error: OpaError, context: OpaErrorContext): Problem {
 }
 
 function remedyFor(error: OpaError, isParse: boolean, context: OpaErrorContext): string {
-  if (isParse && context.parsesAsV0) {
+  if (isParse && context.parsesAs === 'V0') {
     return 'set spec.rego.regoVersion to V0, or write the module in Rego V1 (with `if` and `contains`)'
   }
+  if (isParse && context.parsesAs === 'V1') return 'set spec.rego.regoVersion to V1'
   const name = /^undefined function (\S+)$/.exec(error.message)?.[1]
   if (name !== undefined && UNAVAILABLE_BUILTINS.has(name)) {
     return `remove the call: the built-in ${name} is not available in a policy`

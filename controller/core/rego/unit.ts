@@ -166,8 +166,8 @@ function libraryMissing(object: ObjectRef, field: string, name: string): Problem
     code: 'ERR_REFERENCE_NOT_FOUND',
     object,
     field,
-    message: `there is no PolicyLibrary "${name}" in namespace "${object.namespace ?? ''}"`,
-    remedy: `add the PolicyLibrary "${name}" or name one that exists`,
+    message: `there is no accepted PolicyLibrary "${name}" in namespace "${object.namespace ?? ''}"`,
+    remedy: `add the PolicyLibrary "${name}", mend it, or name another`,
   }
 }
 

@@ -55,9 +55,12 @@ spec:
 let uids = 0
 const fresh = () => ({ now: '2026-11-24T00:00:00Z', newUid: () => `uid-${++uids}` })
 
-/** A compiler that knows: `bad` doesn't parse, `wait` is pending, everything else is ready. */
+/** A compiler that knows: `bad` doesn't parse, `mismatch` spoils its libraries, `wait` is pending, all else is ready. */
 function compiled(unit: Unit): CompileState {
-  const bad = unit.modules.find((m) => m.text.includes('bad'))
+  const isMismatch = unit.modules.some((m) => m.text.includes('mismatch'))
+  const bad = unit.modules.find((m) =>
+    isMismatch ? m.name.startsWith('library/') : m.text.includes('bad'),
+  )
   if (bad !== undefined) {
     const source = { file: bad.name, line: 2, column: 3 }
     const problem = { code: 'ERR_REGO_PARSE' as const, field: 'spec.rego.module', message: 'm' }
@@ -282,6 +285,14 @@ t.test('rego', async (t) => {
       { code: 'ERR_REGO_PARSE', object: { kind: 'PolicyLibrary' }, field: 'spec.modules[0].rego' },
     ])
     t.equal(inForce(broken), inForce(used))
+
+    const mismatch = step(used.state, {
+      ...withLibrary(library('lib', 'package lib')),
+      'v0.yaml': policy('v0', rego('mismatch', '  libraries: [{ name: lib }]')),
+    })
+    t.equal(inForce(mismatch), inForce(used), 'a policy that can’t take the library is left out')
+    t.same(mismatch.codes, ['ERR_REGO_PARSE lib', 'ERR_REGO_PARSE v0'])
+    t.notOk(mismatch.state.accepted.has('AuthorizationPolicy/shop/v0'))
 
     const edited = step(used.state, withLibrary(library('lib', 'package lib2')))
     t.same(edited.codes, [])

@@ -4,7 +4,7 @@ import {
   problemsFromCheck,
 } from '../../../../../controller/core/rego/opa-errors.ts'
 
-const context = { moduleNames: new Map([['m.rego', 'policy.rego']]), parsesAsV0: false }
+const context = { moduleNames: new Map([['m.rego', 'policy.rego']]) }
 const output = (message: string, code = 'rego_type_error') =>
   JSON.stringify({ errors: [{ message, code, location: { file: 'm.rego', row: 2, col: 12 } }] })
 
@@ -20,8 +20,10 @@ t.test('a parse error has its place and what to do', async (t) => {
 
 t.test('V0 syntax names regoVersion', async (t) => {
   const text = output('`if` keyword is required before rule body', 'rego_parse_error')
-  const [problem] = problemsFromCheck(text, { ...context, parsesAsV0: true })
-  t.match(problem?.remedy, /regoVersion to V0/)
+  const [problem] = problemsFromCheck(text, { ...context, parsesAs: 'V0' })
+  t.match(problem, { field: 'spec.rego.regoVersion', remedy: /regoVersion to V0/ })
+  const [other] = problemsFromCheck(text, { ...context, parsesAs: 'V1' })
+  t.match(other, { field: 'spec.rego.regoVersion', remedy: /regoVersion to V1/ })
 })
 
 t.test('a built-in that is taken away is named so', async (t) => {

@@ -107,19 +107,36 @@ t.test('problems go to whom they belong', async (t) => {
     remedy: 'r',
     ...(file === undefined ? {} : { source: { file, line: 2, column: 3 } }),
   })
-  const attribute = (p: ReturnType<typeof problem>) => attributeProblems(ref, [p], origins)[0]
-  t.match(attribute(problem('ERR_REGO_PARSE', 'policy.rego')), {
-    problem: { object: ref, field: 'spec.rego.module', message: /line 2, column 3 of the module/ },
-    place: { line: 2, column: 3 },
-  })
-  t.match(attribute(problem('ERR_REGO_PARSE', 'library/lib/m.rego')), {
-    problem: { object: lib, field: 'spec.modules[0].rego' },
-  })
-  t.match(attribute(problem('ERR_REGO_COMPILE', 'library/lib/m.rego')), {
-    problem: { object: ref, field: 'spec.rego.libraries', message: /of library\/lib\/m\.rego/ },
-    place: undefined,
-  })
-  t.match(attribute(problem('ERR_REGO_COMPILE')), { problem: { object: ref } })
+  const attribute = (p: ReturnType<typeof problem>) => attributeProblems(ref, [p], origins)
+  t.match(attribute(problem('ERR_REGO_PARSE', 'policy.rego')), [
+    {
+      problem: {
+        object: ref,
+        field: 'spec.rego.module',
+        message: /line 2, column 3 of the module/,
+      },
+      place: { line: 2, column: 3 },
+    },
+  ])
+  t.match(attribute(problem('ERR_REGO_PARSE', 'library/lib/m.rego')), [
+    { problem: { object: lib, field: 'spec.modules[0].rego' } },
+    { problem: { object: ref, field: 'spec.rego.libraries' } },
+  ])
+  t.match(attribute(problem('ERR_REGO_COMPILE', 'library/lib/m.rego')), [
+    {
+      problem: { object: ref, field: 'spec.rego.libraries', message: /of library\/lib\/m\.rego/ },
+      place: undefined,
+    },
+  ])
+  t.match(attribute(problem('ERR_REGO_COMPILE')), [{ problem: { object: ref } }])
+  const version = {
+    ...problem('ERR_REGO_PARSE', 'library/lib/m.rego'),
+    field: 'spec.rego.regoVersion',
+  }
+  t.match(attribute(version), [{ problem: { object: ref, field: 'spec.rego.regoVersion' } }])
+  t.match(attribute({ ...version, source: { ...version.source, file: 'policy.rego' } } as never), [
+    { problem: { object: ref, field: 'spec.rego.module' } },
+  ])
   const onlyLibraries = new Map([...origins].slice(1))
   t.match(attributeProblems(ref, [problem('ERR_REGO_COMPILE')], onlyLibraries), [
     { problem: { field: 'spec.rego.libraryRef' } },

@@ -1,0 +1,143 @@
+/**
+ * Keeps the check worker on the newest good bundle: stored one first, then the controller's, by long poll.
+ *
+ *   stored ─▶ verify ─▶ activate ─┐
+ *                                 ▼
+ *   fetch ─▶ verify ─▶ activate ─▶ persist ─▶ fetch …      anything that fails: log, keep what is active, back off
+ *
+ * A controller that is away changes nothing; a bundle that does not hold is refused, named and asked for again.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { unpackBundle } from '../../common/bundle.ts'
+import { MeshError } from '../../common/errors.ts'
+import { backoffMs } from '../core/xds/backoff.ts'
+import type { CheckWorker } from '../ports.ts'
+import type { BundleAnswer, BundleSource, BundleStore } from './bundle-ports.ts'
+import type { Log } from './xds-ports.ts'
+
+export interface BundleLoopOptions {
+  readonly source: BundleSource
+  readonly store: BundleStore
+  readonly worker: CheckWorker
+  /** `namespace/name`: a bundle of another workload is refused, also when it was stored here. */
+  readonly workload: string
+  readonly log: Log
+  /** ∈ [0,1). */
+  readonly random: () => number
+}
+
+export interface BundleLoop {
+  /** Why the newest bundle is not active; undefined: it is, as far as is known. */
+  problem(): string | undefined
+  stop(): Promise<void>
+}
+
+/** The controller answers earlier when something changes; below the idle timeouts of what may stand between. */
+const WAIT_SECONDS = 50
+/** A server that answers "unchanged" at once, without waiting, is asked no more often than this. */
+const MIN_INTERVAL_MS = 1_000
+
+/** Resolves when the stored bundle, if there is a good one, answers; fetching goes on until `stop`. */
+export async function startBundleLoop(options: BundleLoopOptions): Promise<BundleLoop> {
+  const loop = new Loop(options)
+  await loop.activateStored()
+  loop.start()
+  return loop
+}
+
+class Loop implements BundleLoop {
+  readonly #options: BundleLoopOptions
+  readonly #stop = new AbortController()
+  #running: Promise<void> = Promise.resolve()
+  #etag: string | undefined
+  #problem: string | undefined
+
+  constructor(options: BundleLoopOptions) {
+    this.#options = options
+  }
+
+  problem(): string | undefined {
+    return this.#problem
+  }
+
+  start(): void {
+    this.#running = this.#run()
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort()
+    await this.#running
+  }
+
+  async activateStored(): Promise<void> {
+    const { store, log } = this.#options
+    try {
+      const archive = await store.load()
+      if (archive === undefined) return
+      const revision = await this.#activate(archive)
+      this.#etag = `"${revision}"`
+      log.info({ revision }, 'stored policy bundle is active')
+    } catch (err) {
+      this.#problem = messageOf(err)
+      log.warn({ err }, 'stored policy bundle is not usable')
+    }
+  }
+
+  async #run(): Promise<void> {
+    let failures = 0
+    while (!this.#stop.signal.aborted) {
+      const startedMs = performance.now()
+      try {
+        const answer = await this.#fetch()
+        if (answer.kind === 'bundle') await this.#take(answer)
+        failures = 0
+        if (answer.kind === 'unchanged')
+          await this.#pause(MIN_INTERVAL_MS - (performance.now() - startedMs))
+      } catch (err) {
+        if (this.#stop.signal.aborted) return
+        failures += 1
+        this.#problem = messageOf(err)
+        this.#options.log.warn({ err, failures }, 'policy bundle not updated; the last one stays')
+        await this.#pause(backoffMs(failures, this.#options.random()))
+      }
+    }
+  }
+
+  #fetch(): Promise<BundleAnswer> {
+    return this.#options.source.fetch({
+      etag: this.#etag,
+      waitSeconds: this.#etag === undefined ? 0 : WAIT_SECONDS,
+      signal: this.#stop.signal,
+    })
+  }
+
+  async #take(answer: Extract<BundleAnswer, { kind: 'bundle' }>): Promise<void> {
+    const { store, log } = this.#options
+    const revision = await this.#activate(answer.archive)
+    this.#etag = answer.etag
+    this.#problem = undefined
+    log.info({ revision }, 'policy bundle is active')
+    try {
+      await store.save(answer.archive)
+    } catch (err) {
+      log.error({ err, revision }, 'policy bundle not stored; a restart will not have it')
+    }
+  }
+
+  /** Errors: ERR_BUNDLE_INVALID; the bundle before stays active. */
+  async #activate(archive: Uint8Array): Promise<string> {
+    const { revision, set } = await unpackBundle(archive)
+    if (set.workload !== this.#options.workload)
+      throw new MeshError('ERR_BUNDLE_INVALID', `bundle is of workload ${set.workload}`)
+    await this.#options.worker.activate({ revision, archive })
+    return revision
+  }
+
+  async #pause(ms: number): Promise<void> {
+    if (ms > 0) await delay(ms, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof MeshError ? `${error.code}: ${error.message}` : String(error)
+}

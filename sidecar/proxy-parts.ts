@@ -32,6 +32,8 @@ export interface ProxyPartsOptions {
   readonly instanceId: string
   readonly version: string
   readonly worker: CheckWorker
+  /** Why the newest bundle is not active; undefined: it is. */
+  readonly bundleProblem: () => string | undefined
   /** Served beside ADS on the same socket: the access log. */
   readonly services: readonly EnvoyService[]
   readonly clock: Clock
@@ -95,6 +97,7 @@ export class ProxyParts {
       proxy: this.#proxy,
       supervisor: this.#supervisor,
       worker,
+      bundleProblem: options.bundleProblem,
       report: (report) =>
         this.#status.report({
           nodeId: this.#nodeId,

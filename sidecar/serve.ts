@@ -1,16 +1,19 @@
 /**
- * What runs once there is an identity, part of the composition root: the check worker, then xDS and Envoy on top.
+ * What runs once there is an identity, part of the composition root: the check worker and its bundles, then xDS and Envoy on top.
  * In: configuration, identity, its first SVID. Out: resolves when `signal` fired and everything has ended in order.
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../common/clock.ts'
+import { FileBundleStore } from './adapters/fs/bundle-store.ts'
 import { DecisionLogFile } from './adapters/fs/decision-log-file.ts'
+import { BundleClient } from './adapters/http/bundle-client.ts'
 import type { HealthFacts } from './adapters/http/health.ts'
 import { spawnCheckThread } from './adapters/worker/check-thread.ts'
 import type { SidecarConfig } from './config.ts'
 import type { RunPaths } from './core/envoy/bootstrap.ts'
-import type { Svid } from './ports.ts'
+import type { CheckWorker, Svid } from './ports.ts'
 import { ProxyParts } from './proxy-parts.ts'
+import { startBundleLoop } from './runtime/bundle-loop.ts'
 import { startCheckWorker } from './runtime/check-worker.ts'
 import type { WorkloadIdentitySource } from './runtime/identity.ts'
 
@@ -40,7 +43,14 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
     labels,
     log: log.child({ component: 'check-worker' }),
   })
-  const proxy = new ProxyParts({ ...options, worker, services: [] })
+  // The stored bundle answers before Envoy asks.
+  const bundles = await startBundles(options, worker)
+  const proxy = new ProxyParts({
+    ...options,
+    worker,
+    bundleProblem: () => bundles.problem(),
+    services: [],
+  })
   const reopen = () => worker.reopenLog()
   process.on('SIGHUP', reopen)
   try {
@@ -51,7 +61,28 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   } finally {
     process.off('SIGHUP', reopen)
     await proxy.stop(config.drainSeconds * 1000)
+    await bundles.stop()
     await worker.stop(0)
+  }
+}
+
+async function startBundles(options: ServeOptions, worker: CheckWorker) {
+  const { config, identity, svid, log } = options
+  const source = new BundleClient({ target: config.controller, identity })
+  const loop = await startBundleLoop({
+    source,
+    store: new FileBundleStore(config.state),
+    worker,
+    workload: `${svid.workload.namespace}/${svid.workload.name}`,
+    log: log.child({ component: 'bundles' }),
+    random: Math.random,
+  })
+  return {
+    problem: () => loop.problem(),
+    stop: async () => {
+      await loop.stop()
+      source.close()
+    },
   }
 }
 

@@ -12,6 +12,8 @@ export interface ReadinessInput {
   readonly envoy: EnvoyState & { readonly workersStarted: boolean; readonly reason: string }
   /** Undefined: the check worker has no bundle. */
   readonly bundleRevision: string | undefined
+  /** Why the newest bundle is not active; undefined: it is, as far as is known. */
+  readonly bundleProblem: string | undefined
   /** What was enforced by this Envoy process until now; empty: nothing. */
   readonly enforcedBefore: string
 }
@@ -36,6 +38,7 @@ export function readinessOf(input: ReadinessInput): Readiness {
     ...(envoy.warming > 0 ? ['envoy is warming'] : []),
     ...(envoy.draining > 0 ? ['envoy is draining what was replaced'] : []),
     ...(bundleRevision === undefined ? ['no policy bundle'] : []),
+    ...(input.bundleProblem === undefined ? [] : [`policy bundle: ${input.bundleProblem}`]),
     ...progress.refusals,
     ...(progress.isAccepted || progress.refusals.length > 0 ? [] : ['envoy has not taken all yet']),
   ]

@@ -12,6 +12,7 @@ export interface ReporterParts {
   readonly proxy: Pick<XdsProxy, 'progress' | 'onChange'>
   readonly supervisor: Pick<EnvoySupervisor, 'state' | 'onChange'>
   readonly worker: Pick<CheckWorker, 'activeRevision' | 'onChange'>
+  readonly bundleProblem: () => string | undefined
   readonly report: (report: {
     readonly envoyVersion: string
     readonly enforcedGeneration: string
@@ -40,12 +41,13 @@ export class Reporter {
   }
 
   current(): Readiness {
-    const { identity, proxy, supervisor, worker } = this.#parts
+    const { identity, proxy, supervisor, worker, bundleProblem } = this.#parts
     const readiness = readinessOf({
       hasIdentity: identity.current() !== undefined,
       progress: proxy.progress(),
       envoy: supervisor.state(),
       bundleRevision: worker.activeRevision(),
+      bundleProblem: bundleProblem(),
       enforcedBefore: this.#enforced,
     })
     this.#enforced = readiness.enforcedGeneration

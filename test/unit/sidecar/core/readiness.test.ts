@@ -15,6 +15,7 @@ const good: ReadinessInput = {
     reason: '',
   },
   bundleRevision: 'b',
+  bundleProblem: undefined,
   enforcedBefore: 'g1',
 }
 const { envoy, progress } = good
@@ -57,6 +58,11 @@ t.test('a generation is not enforced while something of it is open, warms or dra
     t.equal(readiness.enforcedGeneration, 'g1', String(detail))
     t.match(readiness.detail, detail)
   }
+})
+
+t.test('says why the newest bundle is not active, and goes on with the one before', async (t) => {
+  const readiness = readinessOf({ ...good, bundleProblem: 'ERR_BUNDLE_INVALID: digest' })
+  t.match(readiness, { ready: true, detail: 'policy bundle: ERR_BUNDLE_INVALID: digest' })
 })
 
 t.test('draining does not make it unready', async (t) => {

@@ -29,6 +29,7 @@ import {
 } from '../kit/differential/random-request.ts'
 import { randomSet } from '../kit/differential/random-set.ts'
 import { http1Sender, http2Sender, openSocket, type Sender } from '../kit/differential/senders.ts'
+import { readEvaluationTable } from '../kit/evaluation-table.ts'
 import { freePorts } from '../kit/ports.ts'
 import { startProcess } from '../kit/process.ts'
 import { tempDir } from '../kit/tempdir.ts'
@@ -130,6 +131,31 @@ t.test('on TCP, Envoy and the evaluator give the same answers', async (t) => {
   }
   t.comment(JSON.stringify(tally))
   t.ok(tally.let > 0 && tally.refused > 0, 'some were let in, some refused')
+})
+
+t.test('the truth table of docs/reference/evaluation.md, through Envoy', async (t) => {
+  const rows = readEvaluationTable()
+  const rowOf = (check: CheckRequest) => rows[Number(headersOf(check)['x-set'])]
+  const observer = await startObserver((check) => {
+    const row = rowOf(check)
+    if (row === undefined) return false
+    const rego = (policy: Policy) => row.rego.get(policyId(policy)) ?? neverAsked()
+    return decide(row.set, toAttributes(check), rego).allowed
+  })
+  t.teardown(() => observer.stop())
+  const [tls = 0, plaintext = 0] = await freePorts(2)
+  const { ca, pairs } = makeCertificates(SANS)
+  const options = { ports: { tls, plaintext }, observerPort: observer.port, ca }
+  const sets = rows.map((row) => row.set)
+  await startEnvoy(t, buildBed({ sets, server: pairs.server, ...options }), plaintext)
+  const send = http1Sender(t, { tls, plaintext, pairs })
+  for (const [i, row] of rows.entries()) {
+    for (const peer of ['plaintext', 'one'] as const) {
+      const request = { peer, sourceAddress: '127.0.0.1', method: 'GET', path: '/match' } as const
+      const { status } = await send({ ...request, host: 'h', headers: [] }, i, `${peer}-${i}`)
+      t.equal(status, row.want.allowed ? 200 : 403, `${peer}: ${row.title}`)
+    }
+  }
 })
 
 interface TcpListener {

@@ -13,6 +13,7 @@ import { nodeKeys } from './adapters/crypto/keys.ts'
 import { checkTools } from './adapters/envoy/envoy-process.ts'
 import { createIdentityState, readJoinTokenFile } from './adapters/fs/identity-state.ts'
 import { preparePrivateDir } from './adapters/fs/private-dir.ts'
+import { lockState } from './adapters/fs/state-lock.ts'
 import { createCsrClient } from './adapters/grpc/csr-client.ts'
 import { type HealthFacts, HealthServer } from './adapters/http/health.ts'
 import { parseConfig, type SidecarConfig } from './config.ts'
@@ -44,7 +45,12 @@ export async function runSidecar(
     throw new MeshError('ERR_CONFIG', message)
   }
   for (const dir of [config.state, config.runDir]) await preparePrivateDir(dir)
-  await run(config, paths)
+  const unlock = await lockState(config.state)
+  try {
+    await run(config, paths)
+  } finally {
+    await unlock()
+  }
 }
 
 async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {

@@ -15,7 +15,7 @@ import {
   startServer,
   step,
 } from '../../common/delta-xds/server.ts'
-import { SECRET_TRUST_BUNDLE, TYPE_URLS, type XdsResource } from '../../common/xds.ts'
+import { SECRET_SVID, SECRET_TRUST_BUNDLE, TYPE_URLS, type XdsResource } from '../../common/xds.ts'
 import {
   effectiveSnapshot,
   forgetRefusals,
@@ -103,6 +103,7 @@ export class XdsProxy {
   /** The certificate that Envoy serves and calls with, from now on. */
   setSvid(svid: Svid): void {
     this.#svidSecret = toSvidSecret(svid)
+    this.#store = forgetRefusalsOf(this.#store, TYPE_URLS.secret, [SECRET_SVID])
     this.#publish()
     this.#settle()
   }

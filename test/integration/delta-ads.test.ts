@@ -278,6 +278,18 @@ t.test('shows a renewed certificate to new connections', async (t) => {
   t.not(await serial(), before)
 })
 
+t.test('does not let those without a certificate keep out those with one', async (t) => {
+  const { ca, server } = await startController(t, { maxConnections: 8 })
+  for (let i = 0; i < 2; i++) await once(tlsConnect(t, server.port(), 'h2'), 'secureConnect')
+  const third = tlsConnect(t, server.port(), 'h2')
+  third.on('error', () => {})
+  await waitFor(() => third.destroyed)
+  const named = tlsConnect(t, server.port(), 'h2', await makeSvid(ca))
+  await once(named, 'secureConnect')
+  await once(named, 'data')
+  t.pass('the named one is served: it got HTTP/2 settings')
+})
+
 t.test('accepts no more connections than its bound', async (t) => {
   const { server } = await startController(t, { maxConnections: 1 })
   await once(tlsConnect(t, server.port(), 'h2'), 'secureConnect')

@@ -166,7 +166,7 @@ export class AdsServer {
     for (const effect of effects) {
       switch (effect.kind) {
         case 'send':
-          stream.call.write(toResponseMessage(effect))
+          send(stream.call, toResponseMessage(effect))
           break
         case 'acked':
           proxies.acked(nodeId, effect.typeUrl)
@@ -182,6 +182,13 @@ export class AdsServer {
       }
     }
   }
+}
+
+/** A peer that asks without reading is not listened to until it has read. */
+function send(call: Call, message: DeltaDiscoveryResponse): void {
+  if (call.write(message)) return
+  call.pause()
+  call.once('drain', () => call.resume())
 }
 
 function end(call: Call, code: grpc.status, details: string): void {

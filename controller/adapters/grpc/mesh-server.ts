@@ -4,6 +4,7 @@
  * A connection lives no longer than its peer's certificate, and a nameless one only as long as an attestation takes.
  * It must never take a peer for authenticated unless TLS verified its chain and the certificate is in force now.
  */
+import { constants } from 'node:crypto'
 import { createServer as createHttpServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { createServer as createTlsServer, TLSSocket, type Server as TlsServer } from 'node:tls'
@@ -57,6 +58,8 @@ export interface MeshServerOptions {
 const HANDSHAKE_TIMEOUT_MS = 10_000
 /** How long a peer without a certificate may stay: an attestation is two calls. */
 const NAMELESS_TIMEOUT_MS = 60_000
+/** Of all connections, one in so many may be without a certificate. */
+const NAMELESS_SHARE = 4
 /** Longest delay that Node's timers take. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 const DEFAULT_MAX_CONNECTIONS = 8192
@@ -97,6 +100,7 @@ export class MeshServer {
   readonly #http: Server
   readonly #grpc: grpc.Server
   readonly #injector: ReturnType<grpc.Server['createConnectionInjector']>
+  #nameless = 0
   /** Everything that was accepted, also what is still in its handshake. */
   readonly #sockets = new Set<Socket>()
 
@@ -115,6 +119,8 @@ export class MeshServer {
       rejectUnauthorized: false,
       ALPNProtocols: ['h2', 'http/1.1'],
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      // A resumed session would not verify the chain again.
+      secureOptions: constants.SSL_OP_NO_TICKET,
     })
     this.#tls.maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS
     this.#tls.on('connection', (socket: Socket) => {
@@ -151,7 +157,11 @@ export class MeshServer {
 
   /** New connections get this certificate and are verified by these roots; open ones stay. */
   setIdentity(identity: ServerIdentity): void {
-    this.#tls.setSecureContext({ ...secureContextOf(identity), minVersion: 'TLSv1.3' })
+    this.#tls.setSecureContext({
+      ...secureContextOf(identity),
+      minVersion: 'TLSv1.3',
+      secureOptions: constants.SSL_OP_NO_TICKET,
+    })
   }
 
   /** Lets calls end for `graceMs`, then closes everything. */
@@ -170,15 +180,30 @@ export class MeshServer {
 
   #accept(socket: TLSSocket): void {
     const { peers, clock } = this.#options
+    // The peer is gone or broken; the protocol on top hears of it by `close`.
+    socket.on('error', () => {})
     const peer = peers.ofSocket(socket)
     const lifetimeMs =
       peer === undefined ? NAMELESS_TIMEOUT_MS : Math.max(0, peer.notAfterMs - clock.now())
+    if (peer === undefined && !this.#admitNameless(socket)) return
     const timer = setTimeout(() => socket.destroy(), Math.min(lifetimeMs, MAX_TIMER_MS)).unref()
-    // The peer is gone or broken; the protocol on top hears of it by `close`.
-    socket.on('error', () => {})
     socket.on('close', () => clearTimeout(timer))
     if (socket.alpnProtocol === 'h2') this.#injector.injectConnection(socket)
     else this.#http.emit('connection', socket)
+  }
+
+  /** So that those who have no certificate cannot keep out those who have one. */
+  #admitNameless(socket: TLSSocket): boolean {
+    if (this.#nameless >= this.#tls.maxConnections / NAMELESS_SHARE) {
+      this.#options.log.warn({ remote: socket.remoteAddress }, 'too many without a certificate')
+      socket.destroy()
+      return false
+    }
+    this.#nameless += 1
+    socket.on('close', () => {
+      this.#nameless -= 1
+    })
+    return true
   }
 
   #destroyAll(): void {

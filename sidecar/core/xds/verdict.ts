@@ -9,7 +9,7 @@ import {
   isSubscribed,
   type ServerState,
 } from '../../../common/delta-xds/server.ts'
-import { TYPE_URLS, type TypeUrl } from '../../../common/xds.ts'
+import { SECRET_SVID, TYPE_URLS, type TypeUrl } from '../../../common/xds.ts'
 import { generationOf } from '../../../common/xds-snapshot.ts'
 import { isSvidSecret, keyOf, type Resources, type XdsStore } from './store.ts'
 
@@ -64,6 +64,11 @@ export function progressOf(streams: Streams): Progress {
       if (fate !== 'taken') isAccepted = false
       if (typeof fate === 'object') refusals.push(`${shortType(typeUrl)} ${name}: ${fate.refused}`)
     }
+  }
+  const ownRefusal = streams.store.refused.get(keyOf(TYPE_URLS.secret, SECRET_SVID))
+  if (ownRefusal !== undefined) {
+    isAccepted = false
+    refusals.push(`Secret ${SECRET_SVID}: ${ownRefusal.message}`)
   }
   return { generation: generationOf(desired), isAccepted, refusals: refusals.sort() }
 }

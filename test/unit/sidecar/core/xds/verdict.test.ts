@@ -165,3 +165,15 @@ t.test('the own secret’s name is never waited for', async (t) => {
   w.receive(secret, '1', [toXdsResource(SECRET_SVID, Buffer.from('x'))])
   t.same(verdicts(w), [{ typeUrl: secret, nonce: '1', error: undefined }])
 })
+
+t.test('a refused own secret is said, and nothing counts as accepted', async (t) => {
+  const w = new World()
+  w.receive(listener, '1', [one])
+  w.envoyAsks(listener)
+  w.envoyAnswers()
+  w.store = noteNacked(w.store, secret, new Map([[SECRET_SVID, 'v']]), 'key does not match')
+  t.match(progressOf(w), {
+    isAccepted: false,
+    refusals: ['Secret default: key does not match'],
+  })
+})

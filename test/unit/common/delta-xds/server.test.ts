@@ -512,3 +512,27 @@ t.test(
     }
   },
 )
+
+t.test('sends a refused version once more when told to', async (t) => {
+  const s = new Stream()
+  s.settle({ [listener]: { a: '1' } }, [listener])
+  s.nack(s.snapshot({ [listener]: { a: '2' } })[0])
+  t.same(s.retry(cluster, ['a']), [], 'not of a type that nobody asked for')
+  t.same(s.retry(listener, ['b']), [], 'not what was not refused')
+  t.same(brief(s.retry(listener, ['a'])), ['Listener:a@2'])
+})
+
+t.test('a wildcard that comes after names takes in everything', async (t) => {
+  const s = new Stream()
+  s.snapshot({ [cluster]: { a: '1', b: '1' } })
+  s.ack(sends(s.request(cluster, { subscribe: ['a'] }))[0])
+  t.same(brief(sends(s.request(cluster, { subscribe: ['*'] }))), ['Cluster:b@1'])
+  t.same(sends(s.request(cluster, { subscribe: ['*'] })), [], 'a second time changes nothing')
+})
+
+t.test('answers a wildcard that comes late though there is nothing', async (t) => {
+  const s = new Stream()
+  s.snapshot({})
+  s.ack(sends(s.request(listener, { subscribe: ['a'] }))[0])
+  t.match(sends(s.request(listener, { subscribe: ['*'] })), [{ resources: [], removed: [] }])
+})

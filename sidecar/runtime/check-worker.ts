@@ -37,6 +37,8 @@ export interface CheckWorkerOptions {
 export interface SupervisedCheckWorker extends CheckWorker {
   /** The set that answers now. */
   activeSet(): PolicySet | undefined
+  /** Whether the request was recorded here, since its worker was ended: Envoy will report it too. */
+  wasRecorded(decisionId: string): boolean
   /** Opens the decision log's file again, after a rotation. */
   reopenLog(): void
   stop(graceMs: number): Promise<void>
@@ -44,6 +46,8 @@ export interface SupervisedCheckWorker extends CheckWorker {
 
 /** A big policy set is instantiated in parts; longer than this it hangs. */
 const ACTIVATE_TIMEOUT_MS = 30_000
+/** Ids of requests whose worker was ended: far more than Envoy could report late. */
+const MAX_RECORDED = 1000
 const MAX_RESTART_PAUSE_MS = 5_000
 const FIRST_RESTART_PAUSE_MS = 50
 
@@ -61,6 +65,7 @@ class CheckSupervisor implements SupervisedCheckWorker {
   readonly #listeners = new Set<() => void>()
   readonly #pending = new Map<number, PromiseWithResolvers<void>>()
   readonly #breakers = new Map<string, Breaker>()
+  readonly #recorded = new Set<string>()
   #thread: CheckThread | undefined
   #standby: CheckThread | undefined
   #active: WorkerBundle | undefined
@@ -91,6 +96,10 @@ class CheckSupervisor implements SupervisedCheckWorker {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
+  }
+
+  wasRecorded(decisionId: string): boolean {
+    return this.#recorded.has(decisionId)
   }
 
   reopenLog(): void {
@@ -237,7 +246,9 @@ class CheckSupervisor implements SupervisedCheckWorker {
         metrics: {},
       }),
     )
-    if (!written) this.#options.log.error({ decisionId: last.request.decisionId }, 'decision lost')
+    if (this.#recorded.size >= MAX_RECORDED) this.#recorded.clear()
+    // else Envoy's own report of the request is recorded
+    if (written) this.#recorded.add(last.request.decisionId)
   }
 
   /** A thread ended by itself: crash, out of memory, or an activation that took too long. */

@@ -19,13 +19,16 @@ const FULL_PIPE_STEP_MS = 2
 
 export class DecisionLogFile {
   readonly #path: string | undefined
+  readonly #nowMs: () => number
   #fd: number
-  #checkedAtMs = performance.now()
+  #checkedAtMs: number
   /** The last line was written in part: the next one starts on a line of its own. */
   #isTorn = false
 
   /** Throws when the file can't be opened. */
-  constructor(target: DecisionLogTarget) {
+  constructor(target: DecisionLogTarget, monotonicMs: () => number = () => performance.now()) {
+    this.#nowMs = monotonicMs
+    this.#checkedAtMs = monotonicMs()
     this.#path = target === '-' ? undefined : target
     this.#fd = this.#path === undefined ? STDOUT_FD : open(this.#path)
   }
@@ -33,7 +36,7 @@ export class DecisionLogFile {
   /** Appends one record; false when it could not be written whole. Never throws. */
   append(record: unknown): boolean {
     try {
-      if (performance.now() - this.#checkedAtMs > ROTATION_CHECK_MS) this.#followRotation()
+      if (this.#nowMs() - this.#checkedAtMs > ROTATION_CHECK_MS) this.#followRotation()
       const line = `${this.#isTorn ? '\n' : ''}${JSON.stringify(record)}\n`
       this.#isTorn = true
       writeWhole(this.#fd, Buffer.from(line))
@@ -59,7 +62,7 @@ export class DecisionLogFile {
   }
 
   #followRotation(): void {
-    this.#checkedAtMs = performance.now()
+    this.#checkedAtMs = this.#nowMs()
     if (this.#path === undefined) return
     const now = statSync(this.#path, { throwIfNoEntry: false })
     const opened = fstatSync(this.#fd)

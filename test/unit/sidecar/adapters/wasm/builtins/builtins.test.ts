@@ -1,4 +1,5 @@
 import t from 'tap'
+import { HOST_BUILTINS } from '../../../../../../common/rego-builtins.ts'
 import { builtins } from '../../../../../../sidecar/adapters/wasm/builtins/all.ts'
 
 const NOW = { nowNs: 1_605_865_667_722_473_000n }
@@ -79,3 +80,7 @@ for (const [name, operands] of unsupported)
   t.test(`${name}(${operands.map(String).join(', ')}) is an error, not undefined`, async (t) => {
     t.throws(() => call(name, operands), { name: 'RangeError' })
   })
+
+t.test('the table has exactly the builtins that both programs hold to', async (t) => {
+  t.same([...builtins.keys()].sort(), [...HOST_BUILTINS].sort())
+})

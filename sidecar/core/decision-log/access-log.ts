@@ -1,0 +1,187 @@
+/**
+ * Entries of Envoy's access log → what Envoy itself decided, for the decision log.
+ * A decision of Envoy's: its RBAC denied; or its tree allowed, so that the sidecar was skipped; or the sidecar was asked
+ * and gave no answer. What the sidecar answered it has logged itself, and what no filter decided is no decision.
+ * Source: Envoy's RBAC filters (dynamic metadata, `rbac_access_denied_matched_policy[…]`), ext_authz (`ext_authz_error`).
+ */
+import { decide } from '../../../common/authz/combine.ts'
+import type { PolicySet } from '../../../common/policy-set.ts'
+import type { Address } from '../../../proto/gen/envoy/config/core/v3/address_pb.js'
+import { RequestMethod } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
+import {
+  type AccessLogCommon,
+  AccessLogType,
+  type HTTPAccessLogEntry,
+  type TCPAccessLogEntry,
+} from '../../../proto/gen/envoy/data/accesslog/v3/accesslog_pb.js'
+import { nameRuling, type RbacRuling } from './rbac-ruling.ts'
+import type { DecisionFacts, RequestSummary } from './record.ts'
+
+export type AccessLogEntry =
+  | { readonly protocol: 'http'; readonly entry: HTTPAccessLogEntry }
+  | { readonly protocol: 'tcp'; readonly entry: TCPAccessLogEntry }
+
+export interface AccessLogContext {
+  /** The set in force; undefined: none yet. */
+  readonly set: PolicySet | undefined
+  readonly revision: string | undefined
+  /** An id for an entry that has none. */
+  readonly newId: () => string
+  /** Epoch nanoseconds, for an entry without a time. */
+  readonly nowNs: bigint
+}
+
+const RBAC_METADATA = 'envoy.filters.http.rbac'
+const RBAC_DENIED = /^rbac_access_denied_matched_policy\[(.*)\]$/
+const EXT_AUTHZ_FAILED = 'ext_authz_error'
+const DECISION_ID = 'x-postern-decision-id'
+/** The tree's word for "everything is decided here": the enforced rules name who decided. */
+const DECIDED = 'decided'
+
+/** Undefined: the entry is no decision of Envoy's. */
+export function fromAccessLogEntry(
+  entry: AccessLogEntry,
+  context: AccessLogContext,
+): DecisionFacts | undefined {
+  return entry.protocol === 'http' ? fromHttp(entry.entry, context) : fromTcp(entry.entry, context)
+}
+
+function fromHttp(entry: HTTPAccessLogEntry, context: AccessLogContext): DecisionFacts | undefined {
+  const common = entry.commonProperties
+  const isEnd = common !== undefined && isOneOf(common, AccessLogType.DownstreamEnd)
+  if (!isEnd) return undefined
+  const { request, response } = entry
+  const traceparent = request?.requestHeaders.traceparent
+  const summary: RequestSummary = {
+    ...toSummary(common, request?.requestHeaders[DECISION_ID] ?? context.newId()),
+    ...(request === undefined ? {} : { path: request.path, host: request.authority }),
+    ...(request?.requestMethod ? { method: RequestMethod[request.requestMethod] ?? '' } : {}),
+    ...(traceparent === undefined ? {} : { traceparent }),
+  }
+  const details = response?.responseCodeDetails ?? ''
+  const httpStatus = response?.responseCode
+  if (details === EXT_AUTHZ_FAILED) return toFailure(common, summary, context, httpStatus ?? 503)
+  const ruling = httpRuling(common, details)
+  if (ruling === undefined) return undefined
+  return toFacts({ common, summary, context, ruling, shadow: [], httpStatus })
+}
+
+/** What the RBAC filter says, by its metadata and, when it denied, by the response's details. */
+function httpRuling(common: AccessLogCommon, details: string): RbacRuling | undefined {
+  const said = common.metadata?.filterMetadata[RBAC_METADATA] ?? {}
+  const text = (key: string) => (typeof said[key] === 'string' ? said[key] : undefined)
+  const denied = RBAC_DENIED.exec(details)
+  if (denied !== null || text('enf_enforced_engine_result') === 'denied')
+    return { allowed: false, name: text('enf_enforced_effective_policy_id') ?? denied?.[1] }
+  if (text('low_shadow_engine_result') !== 'allowed') return undefined
+  const shadow = text('low_shadow_effective_policy_id')
+  const name = shadow === DECIDED ? text('enf_enforced_effective_policy_id') : shadow
+  return { allowed: true, name }
+}
+
+/** A connection: RBAC is the only one to decide. Who allowed, and what would have matched, the set itself tells. */
+function fromTcp(entry: TCPAccessLogEntry, context: AccessLogContext): DecisionFacts | undefined {
+  const common = entry.commonProperties
+  if (common === undefined || !isOneOf(common, AccessLogType.TcpConnectionEnd)) return undefined
+  const { streamId, connectionTerminationDetails } = common
+  const summary = toSummary(common, streamId === '' ? context.newId() : streamId)
+  const denied = RBAC_DENIED.exec(connectionTerminationDetails)
+  const local = socketOf(common.downstreamLocalAddress)
+  const said =
+    context.set === undefined || local === undefined
+      ? undefined
+      : decide(
+          context.set,
+          {
+            protocol: 'tcp',
+            principal: summary.source,
+            sourceAddress: socketOf(common.downstreamDirectRemoteAddress)?.address,
+            destinationPort: local.port,
+          },
+          () => ({ kind: 'undefined' }),
+        )
+  const ruling: RbacRuling =
+    denied === null
+      ? { allowed: true, name: said?.rule ?? said?.policy }
+      : { allowed: false, name: denied[1] }
+  const shadow = said === undefined ? [] : [...said.shadow, ...said.audit]
+  return toFacts({ common, summary, context, ruling, shadow, httpStatus: undefined })
+}
+
+function toFacts(found: {
+  readonly common: AccessLogCommon
+  readonly summary: RequestSummary
+  readonly context: AccessLogContext
+  readonly ruling: RbacRuling
+  readonly shadow: readonly string[]
+  readonly httpStatus: number | undefined
+}): DecisionFacts {
+  const { common, summary, context, ruling, shadow, httpStatus } = found
+  return {
+    ...base(common, summary, context),
+    lane: 'rbac',
+    verdict: {
+      ...nameRuling(ruling, context.set),
+      allowed: ruling.allowed,
+      result: ruling.allowed,
+      shadow,
+      failedOpen: [],
+      ...(httpStatus === undefined ? {} : { httpStatus }),
+    },
+  }
+}
+
+/** Envoy asked the sidecar and had no answer in time: refused, and nobody else has logged it. */
+function toFailure(
+  common: AccessLogCommon,
+  summary: RequestSummary,
+  context: AccessLogContext,
+  httpStatus: number,
+): DecisionFacts {
+  const error = { code: 'ERR_POLICY_ERROR', message: 'Envoy had no answer from the sidecar' }
+  return {
+    ...base(common, summary, context),
+    lane: 'wasm',
+    verdict: {
+      ...{ allowed: false, policy: '', reason: error.code, error, httpStatus },
+      ...{ result: null, shadow: [], failedOpen: [] },
+    },
+  }
+}
+
+function base(common: AccessLogCommon, request: RequestSummary, context: AccessLogContext) {
+  const { revision } = context
+  const start = common.startTime
+  return {
+    request,
+    timeNs:
+      start === undefined ? context.nowNs : start.seconds * 1_000_000_000n + BigInt(start.nanos),
+    ...(revision === undefined ? {} : { revision }),
+    metrics: {},
+  }
+}
+
+function toSummary(common: AccessLogCommon, decisionId: string): RequestSummary {
+  const socket =
+    socketOf(common.downstreamDirectRemoteAddress) ?? socketOf(common.downstreamRemoteAddress)
+  const names = common.tlsProperties?.peerCertificateProperties?.subjectAltName ?? []
+  const uris = names.flatMap(({ san }) => (san.case === 'uri' ? [san.value] : []))
+  return {
+    decisionId,
+    requestedBy: socket === undefined ? '' : `${socket.address}:${socket.port}`,
+    ...(uris.length === 0 ? {} : { source: uris.join(',') }),
+  }
+}
+
+/** `NotSet` is what Envoy sends when no periodic entries were asked for. */
+function isOneOf(common: AccessLogCommon, type: AccessLogType): boolean {
+  return common.accessLogType === type || common.accessLogType === AccessLogType.NotSet
+}
+
+function socketOf(
+  address: Address | undefined,
+): { readonly address: string; readonly port: number } | undefined {
+  if (address?.address.case !== 'socketAddress') return undefined
+  const { address: text, portSpecifier } = address.address.value
+  return { address: text, port: portSpecifier.case === 'portValue' ? portSpecifier.value : 0 }
+}

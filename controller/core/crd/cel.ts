@@ -6,7 +6,14 @@
 import { Environment } from '@marcbachmann/cel-js'
 import type { FieldPath } from './field-path.ts'
 import { type Finding, isRecord } from './finding.ts'
-import { type CidrBlock, type IpAddress, maskCidr, parseCidr, parseIp } from './net.ts'
+import {
+  type CidrBlock,
+  type IpAddress,
+  isLoopbackIp,
+  maskCidr,
+  parseCidr,
+  parseIp,
+} from './net.ts'
 import type { CelRule, Schema } from './schema.ts'
 
 /** An update's old object beside the new one; `undefined` on creation. */
@@ -68,6 +75,7 @@ function buildEnvironment(): Environment {
     .registerFunction('net.IP.isUnspecified(): bool', (ip: Ip) =>
       ip.address.bytes.every((b) => b === 0),
     )
+    .registerFunction('net.IP.isLoopback(): bool', (ip: Ip) => isLoopbackIp(ip.address))
     .registerFunction('net.CIDR.masked(): net.CIDR', (cidr: Cidr) => new Cidr(maskCidr(cidr.block)))
     .registerOperator('net.CIDR == net.CIDR', (a: Cidr, b: Cidr) => equalBlocks(a.block, b.block))
 }

@@ -29,6 +29,11 @@ export function parseIp(text: string): IpAddress | undefined {
   return address.isIPv4MappedAddress() ? undefined : { family: 6, bytes: address.toByteArray() }
 }
 
+/** Of 127.0.0.0/8, or ::1 (netip.Addr.IsLoopback). */
+export function isLoopbackIp(address: IpAddress): boolean {
+  return ipaddr.fromByteArray([...address.bytes]).range() === 'loopback'
+}
+
 export function parseCidr(text: string): CidrBlock | undefined {
   const slash = text.indexOf('/')
   const address = slash < 0 ? undefined : parseIp(text.slice(0, slash))

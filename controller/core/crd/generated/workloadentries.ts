@@ -33,7 +33,7 @@ export interface WorkloadEntrySpec {
    */
   readonly inbound?: readonly WorkloadEntryInbound[]
   /**
-   * Local ports by which the app reaches other services, over mutual TLS with the server's identity checked.
+   * Local ports by which the app reaches other services, over mutual TLS with the server's identity checked. On loopback only.
    */
   readonly outbound?: readonly WorkloadEntryOutbound[]
 }
@@ -69,7 +69,7 @@ export interface WorkloadEntryOutbound {
    */
   readonly port: number
   /**
-   * Local IP address where the sidecar listens for the app. Default: `127.0.0.1`.
+   * Local IP address where the sidecar listens for the app. It must be a loopback address (`127.0.0.0/8` or `::1`), since whoever reaches the port calls with this workload's identity. Default: `127.0.0.1`.
    */
   readonly address: string
   /**

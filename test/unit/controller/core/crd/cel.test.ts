@@ -65,6 +65,8 @@ t.test('functions of Kubernetes', async (t) => {
   t.same(fields({ ...rule('cidr(self) == cidr(self)') }, 'x'), [''])
   t.same(fields({ ...rule('!ip(self).isUnspecified()') }, '0.0.0.0'), [''])
   t.same(fields({ ...rule('!ip(self).isUnspecified()') }, '127.0.0.1'), [])
+  t.same(fields({ ...rule('ip(self).isLoopback()') }, '127.1.2.3'), [])
+  t.same(fields({ ...rule('ip(self).isLoopback()') }, '10.0.0.1'), [''])
   t.same(fields({ ...rule("self.lowerAscii() == 'ab'") }, 'aB'), [])
 })
 

@@ -2,6 +2,7 @@ import t from 'tap'
 import {
   formatCidr,
   formatIp,
+  isLoopbackIp,
   maskCidr,
   parseCidr,
   parseIp,
@@ -41,6 +42,16 @@ t.test('reads addresses as Go net/netip does', async (t) => {
   ]
   for (const text of good) t.ok(parseIp(text), text)
   for (const text of bad) t.equal(parseIp(text), undefined, text)
+})
+
+t.test('tells loopback as netip.Addr.IsLoopback does', async (t) => {
+  const isLoopback = (text: string) => {
+    const address = parseIp(text)
+    return address !== undefined && isLoopbackIp(address)
+  }
+  for (const text of ['127.0.0.1', '127.255.255.255', '::1', '0:0::1']) t.ok(isLoopback(text), text)
+  for (const text of ['126.0.0.1', '128.0.0.1', '0.0.0.0', '::', '::2', '::127.0.0.1', '10.0.0.1'])
+    t.notOk(isLoopback(text), text)
 })
 
 t.test('reads and masks blocks', async (t) => {

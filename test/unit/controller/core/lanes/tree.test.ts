@@ -1,0 +1,64 @@
+/** What the golden files don't show: determinism, odd keys, rules too wide for keys, and unreadable blocks. */
+import { toBinary } from '@bufbuild/protobuf'
+import t from 'tap'
+import { buildHttpRbac } from '../../../../../controller/core/lanes/http-rbac.ts'
+import { buildNetworkRbac } from '../../../../../controller/core/lanes/network-rbac.ts'
+import {
+  type RBAC,
+  RBACSchema,
+} from '../../../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
+import { is, makePolicy, makeSet, operation, REGO, source } from '../../../../kit/policies.ts'
+
+const CHAIN = { port: 80, transport: 'tls' } as const
+
+function bytes(rbac: RBAC): string {
+  return Buffer.from(toBinary(RBACSchema, rbac)).toString('latin1')
+}
+
+t.test('equal sets are equal bytes, whatever the order of keys', async (t) => {
+  const build = (...paths: string[]) =>
+    bytes(
+      buildHttpRbac(
+        makeSet([makePolicy({ rules: [{ to: [operation({ paths: is(...paths) })] }] })]),
+        CHAIN,
+      ),
+    )
+  t.equal(build('/a', '/b', '/9*'), build('/9*', '/b', '/a', '/a'))
+  t.not(build('/a', '/b'), build('/a', '/c'))
+})
+
+t.test('keys that an object can not have, or that say nothing, are tested as text', async (t) => {
+  const policy = makePolicy({
+    rules: [
+      { to: [operation({ methods: is('__proto__'), paths: is('/x') })] },
+      { to: [operation({ paths: { is: [{ kind: 'prefix', value: '' }], not: [] } })] },
+    ],
+  })
+  const built = bytes(buildHttpRbac(makeSet([policy]), CHAIN))
+  t.match(built, '__proto__')
+})
+
+t.test('a rule too wide for keys is one entry, not the product', async (t) => {
+  const ids = Array.from({ length: 300 }, (_, i) => `spiffe://td/ns/a/sa/s${i}`)
+  const paths = Array.from({ length: 300 }, (_, i) => `/p${i}`)
+  const rule = {
+    from: [source({ principals: is(...ids) })],
+    to: [operation({ paths: is(...paths) })],
+  }
+  const size = bytes(buildHttpRbac(makeSet([makePolicy({ rules: [rule] })]), CHAIN)).length
+  t.ok(size < 1_000_000, `${size} bytes`)
+})
+
+t.test('a block that can not be read is a bug of the maker of the set', async (t) => {
+  const rule = { from: [source({ ipBlocks: { is: ['10.0.0.0/99'], not: [] } })] }
+  t.throws(() => buildHttpRbac(makeSet([makePolicy({ rules: [rule] })]), CHAIN), /not a CIDR/)
+})
+
+t.test('on TCP a DENY with Rego alone denies everything', async (t) => {
+  const policies = [
+    makePolicy({ name: 'd', action: 'DENY', rego: REGO }),
+    makePolicy({ name: 'a', rules: [{}] }),
+  ]
+  const { matcher } = buildNetworkRbac(makeSet(policies), { port: 80, transport: 'plaintext' })
+  t.match(matcher, { matcherType: { case: undefined }, onNoMatch: { onMatch: { case: 'action' } } })
+})

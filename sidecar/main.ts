@@ -109,6 +109,7 @@ function waiting(identity: WorkloadIdentitySource): HealthFacts {
     envoyRestarts: 0,
     enforcedGeneration: '',
     bundleRevision: '',
+    decisionsLost: 0,
   }
 }
 

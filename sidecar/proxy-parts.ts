@@ -34,6 +34,8 @@ export interface ProxyPartsOptions {
   readonly worker: CheckWorker
   /** Why the newest bundle is not active; undefined: it is. */
   readonly bundleProblem: () => string | undefined
+  /** Decisions of Envoy that could not be recorded. */
+  readonly decisionsLost: () => number
   /** Served beside ADS on the same socket: the access log. */
   readonly services: readonly EnvoyService[]
   readonly clock: Clock
@@ -137,6 +139,7 @@ export class ProxyParts {
       controllerConnected: this.#proxy.isConnected(),
       envoyRestarts: this.#supervisor.state().restarts,
       bundleRevision: worker.activeRevision() ?? '',
+      decisionsLost: this.#options.decisionsLost(),
     }
   }
 

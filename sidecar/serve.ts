@@ -2,10 +2,12 @@
  * What runs once there is an identity, part of the composition root: the check worker and its bundles, then xDS and Envoy on top.
  * In: configuration, identity, its first SVID. Out: resolves when `signal` fired and everything has ended in order.
  */
+import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Clock } from '../common/clock.ts'
 import { FileBundleStore } from './adapters/fs/bundle-store.ts'
 import { DecisionLogFile } from './adapters/fs/decision-log-file.ts'
+import { createAccessLogService } from './adapters/grpc/als-server.ts'
 import { BundleClient } from './adapters/http/bundle-client.ts'
 import type { HealthFacts } from './adapters/http/health.ts'
 import { spawnCheckThread } from './adapters/worker/check-thread.ts'
@@ -13,6 +15,7 @@ import type { SidecarConfig } from './config.ts'
 import type { RunPaths } from './core/envoy/bootstrap.ts'
 import type { CheckWorker, Svid } from './ports.ts'
 import { ProxyParts } from './proxy-parts.ts'
+import { createAccessLogRecorder } from './runtime/access-log-recorder.ts'
 import { startBundleLoop } from './runtime/bundle-loop.ts'
 import { startCheckWorker } from './runtime/check-worker.ts'
 import type { WorkloadIdentitySource } from './runtime/identity.ts'
@@ -45,11 +48,19 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   })
   // The stored bundle answers before Envoy asks.
   const bundles = await startBundles(options, worker)
+  const recorder = createAccessLogRecorder({
+    worker,
+    decisionLog,
+    labels,
+    newId: randomUUID,
+    log: log.child({ component: 'access-log' }),
+  })
   const proxy = new ProxyParts({
     ...options,
     worker,
     bundleProblem: () => bundles.problem(),
-    services: [],
+    decisionsLost: () => recorder.lost(),
+    services: [createAccessLogService((entry) => recorder.record(entry))],
   })
   const reopen = () => worker.reopenLog()
   process.on('SIGHUP', reopen)

@@ -34,6 +34,8 @@ export interface EnvoyServerOptions {
   readonly log: Log
 }
 
+const READ_REST_MS = 500
+
 export class EnvoyServer implements DownstreamXds {
   readonly name = 'envoy-server'
   readonly #options: EnvoyServerOptions
@@ -74,8 +76,11 @@ export class EnvoyServer implements DownstreamXds {
     await chmod(socketPath, 0o600)
   }
 
+  /** What Envoy had sent before it ended (its access log) is still read. */
   async stop(): Promise<void> {
-    this.#server.forceShutdown()
+    const timer = setTimeout(() => this.#server.forceShutdown(), READ_REST_MS)
+    await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()))
+    clearTimeout(timer)
     await rm(this.#options.socketPath, { force: true })
   }
 

@@ -15,6 +15,7 @@ export interface HealthFacts {
   readonly envoyRestarts: number
   readonly enforcedGeneration: string
   readonly bundleRevision: string
+  readonly decisionsLost: number
 }
 
 export class HealthServer {
@@ -106,6 +107,12 @@ function metricsText(facts: HealthFacts): string {
       name: 'postern_envoy_restarts_total',
       help: 'Times that Envoy was started again.',
       value: facts.envoyRestarts,
+      type: 'counter',
+    },
+    {
+      name: 'postern_decisions_lost_total',
+      help: 'Decisions of Envoy that could not be written to the decision log.',
+      value: facts.decisionsLost,
       type: 'counter',
     },
     {

@@ -83,16 +83,23 @@ function connect(port: number, identity: TlsIdentity | undefined): net.Socket {
   })
 }
 
-/** Sends bytes and reads until the peer closes (or, with `until`, until that many bytes came). */
+/** Whether an HTTP/1.1 answer of known length is all there: Envoy may keep the connection for a second after it. */
+function isWhole(bytes: Buffer): boolean {
+  const text = bytes.toString('latin1')
+  const end = text.indexOf('\r\n\r\n')
+  const length = /\r\ncontent-length: (\d+)\r\n/i.exec(text.slice(0, end + 2))?.[1]
+  return end >= 0 && length !== undefined && bytes.length >= end + 4 + Number(length)
+}
+
+/** Sends bytes and reads until the peer closes, or until `isEnough` of what came. */
 export function exchange(
   port: number,
   bytes: Buffer,
-  options: { readonly tls?: TlsIdentity; readonly until?: number } = {},
+  options: { readonly tls?: TlsIdentity; readonly isEnough?: (bytes: Buffer) => boolean } = {},
 ): Promise<{ bytes: Buffer; ended: string }> {
   return new Promise((resolve) => {
     const socket = connect(port, options.tls)
     const chunks: Buffer[] = []
-    let size = 0
     const finish = (ended: string) => {
       socket.destroy()
       resolve({ bytes: Buffer.concat(chunks), ended })
@@ -101,8 +108,7 @@ export function exchange(
     socket.on(options.tls === undefined ? 'connect' : 'secureConnect', () => socket.write(bytes))
     socket.on('data', (chunk: Buffer) => {
       chunks.push(chunk)
-      size += chunk.length
-      if (options.until !== undefined && size >= options.until) finish('enough')
+      if (options.isEnough?.(Buffer.concat(chunks))) finish('enough')
     })
     socket.on('error', (error: NodeJS.ErrnoException) => finish(error.code ?? error.message))
     socket.on('close', () => finish('closed'))
@@ -115,7 +121,7 @@ export async function request(
   what: RawRequest,
   identity?: TlsIdentity,
 ): Promise<Reply> {
-  const options = identity === undefined ? {} : { tls: identity }
+  const options = { isEnough: isWhole, ...(identity === undefined ? {} : { tls: identity }) }
   const { bytes, ended } = await exchange(port, toBytes(what), options)
   return fromBytes(bytes, ended)
 }

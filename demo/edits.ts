@@ -120,10 +120,7 @@ function brokenEdit(stack: Stack): Call {
     request: 'POST /charge after a broken edit of its Rego',
     expected: '200 Accepted=False',
     run: async () => {
-      writeFileSync(
-        file,
-        before.replace('input.parsed_body.amount > 0', 'input.parsed_body.amount >'),
-      )
+      writeFileSync(file, before.replace('amount <= 1000\n      }', 'amount <= 1000'))
       const isNamed = async () =>
         (await stack.postern('get', 'problems')).includes('ERR_REGO_PARSE')
       await waitFor('the broken policy to be named', isNamed, { timeoutMs: EDIT_MS })

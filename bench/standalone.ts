@@ -168,7 +168,9 @@ async function bench(stack: Stack): Promise<string> {
   await measureLatency(few)
   appendFileSync(join(stack.manifests, 'orders.yaml'), manyRules())
   const isThere = async () =>
-    (await stack.postern('get', 'authorizationpolicy', `bench-${POLICIES - 1}`, '-n', 'shop')).includes('1/1')
+    (
+      await stack.postern('get', 'authorizationpolicy', `bench-${POLICIES - 1}`, '-n', 'shop')
+    ).includes('1/1')
   await waitFor('1,000 rules to be enforced', isThere, { timeoutMs: GIVE_UP_MS })
   const many = [
     series('the app, called directly', 21103 + PORT_OFFSET, '/charge', charge),

@@ -3,6 +3,7 @@
  * outbound port; attackers send raw bytes to an Envoy's inbound port.
  */
 
+import type { DecisionRecord } from '../common/decision.ts'
 import {
   exchange,
   type RawRequest,
@@ -17,8 +18,10 @@ import type { Stack } from './stack.ts'
 
 export interface Outcome {
   readonly got: string
-  /** UUID of the decision, when there is one. */
+  /** UUID of the decision, when the answer told it. */
   readonly decisionId?: string
+  /** Knows the decision's record by something else. */
+  readonly isRecord?: (record: DecisionRecord) => boolean
   /** Who decided, when no decision record says so. */
   readonly decidedBy?: string
 }
@@ -124,25 +127,31 @@ function everydayCalls(ports: Ports): Call[] {
   ]
 }
 
-async function callTcp(port: number): Promise<Outcome> {
+/** A TCP connection has no answer that could carry an id: its record is found by who called, and when. */
+async function callTcp(port: number, principal: string): Promise<Outcome> {
   const line = 'order 42\n'
   const expected = `booked ${line}`
-  const { bytes, ended } = await exchange(port, Buffer.from(line), {
+  const since = Date.now()
+  const { bytes } = await exchange(port, Buffer.from(line), {
     isEnough: (b) => b.length >= expected.length,
   })
   return {
     got: bytes.toString() === expected ? 'booked' : 'closed',
-    ...(ended === 'enough' ? {} : {}),
+    isRecord: ({ postern, timestamp }) =>
+      postern.method === undefined &&
+      postern.source === principal &&
+      Date.parse(timestamp) >= since,
   }
 }
 
-function tcp(caller: string, port: number, expected: string): Call {
+function tcp([namespace, name]: readonly [string, string], port: number, expected: string): Call {
+  const principal = `spiffe://shop.example/ns/${namespace}/sa/${name}`
   return {
-    caller,
+    caller: name,
     callee: 'payments',
     request: 'TCP "order 42"',
     expected,
-    run: () => callTcp(port),
+    run: () => callTcp(port, principal),
   }
 }
 
@@ -153,7 +162,7 @@ function attacks(ports: Ports, { tester, rogue }: Identities): Call[] {
   return [
     http(['mallory', 'orders', ports.malloryToOrders], { path: '/orders/42' }, '403'),
     http(['mallory', 'payments', ports.malloryToPayments], charge('{"amount":25}'), '403'),
-    tcp('mallory', ports.malloryToLedger, 'closed'),
+    tcp(['guests', 'mallory'], ports.malloryToLedger, 'closed'),
     http(['nobody', 'orders', ports.orders], { path: '/orders/42' }, 'refused', {
       label: 'GET /orders/42 (plaintext)',
     }),
@@ -197,15 +206,17 @@ function attacks(ports: Ports, { tester, rogue }: Identities): Call[] {
 export function calls(ports: Ports, identities: Identities): Call[] {
   return [
     ...everydayCalls(ports),
-    tcp('orders', ports.ordersToLedger, 'booked'),
+    tcp(['shop', 'orders'], ports.ordersToLedger, 'booked'),
     ...attacks(ports, identities),
   ]
 }
 
 /** The record of a decision in any sidecar's log. */
-export function findDecision(stack: Stack, id: string) {
+export function findDecision(stack: Stack, outcome: Outcome): DecisionRecord | undefined {
+  const { decisionId } = outcome
+  const isIt = outcome.isRecord ?? ((r: DecisionRecord) => r.decision_id === decisionId)
   for (const workload of WORKLOADS) {
-    const found = readDecisions(stack.decisionLog(workload)).find((r) => r.decision_id === id)
+    const found = readDecisions(stack.decisionLog(workload)).find(isIt)
     if (found !== undefined) return found
   }
   return undefined

@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { formatTable } from '../cli/output/table.ts'
+import type { DecisionRecord } from '../common/decision.ts'
 import { type Call, calls, findDecision, type Outcome } from './calls.ts'
 import { describeDecision } from './decisions.ts'
 import { edits } from './edits.ts'
@@ -34,32 +35,31 @@ interface Result {
   readonly cells: readonly string[]
 }
 
-async function decidedBy(stack: Stack, outcome: Outcome): Promise<string | undefined> {
-  const { decisionId } = outcome
-  if (decisionId === undefined) return outcome.decidedBy
-  let text: string | undefined
+/** The decision's record; undefined when the call got no decision (it ended in the TLS handshake). */
+async function recordOf(stack: Stack, outcome: Outcome): Promise<DecisionRecord | undefined> {
+  if (outcome.decisionId === undefined && outcome.isRecord === undefined) return undefined
+  let record: DecisionRecord | undefined
   const isThere = () => {
-    const record = findDecision(stack, decisionId)
-    text = record === undefined ? undefined : describeDecision(record)
-    return text !== undefined
+    record = findDecision(stack, outcome)
+    return record !== undefined
   }
-  await waitFor(`the record of decision ${decisionId}`, isThere, { timeoutMs: RECORD_MS }).catch(
-    () => undefined,
-  )
-  return text ?? 'NO RECORD'
+  const what = `the record of decision ${outcome.decisionId ?? ''}`
+  await waitFor(what, isThere, { timeoutMs: RECORD_MS }).catch(() => undefined)
+  return record
 }
 
 async function makeCall(stack: Stack, call: Call): Promise<Result> {
   const start = performance.now()
   const outcome = await call.run().catch((error: unknown): Outcome => ({ got: String(error) }))
   const ms = Math.round(performance.now() - start)
-  const by = await decidedBy(stack, outcome)
+  const record = await recordOf(stack, outcome)
+  const by = record === undefined ? (outcome.decidedBy ?? 'NO RECORD') : describeDecision(record)
   const ok = outcome.got === call.expected && by !== 'NO RECORD'
   const { caller, callee, request, expected } = call
-  const id = outcome.decisionId ?? ''
+  const id = record?.decision_id ?? outcome.decisionId ?? ''
   return {
     ok,
-    cells: [ok ? '✓' : '✗', caller, callee, request, expected, outcome.got, by ?? '', id, `${ms}`],
+    cells: [ok ? '✓' : '✗', caller, callee, request, expected, outcome.got, by, id, `${ms}`],
   }
 }
 

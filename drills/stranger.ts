@@ -48,7 +48,11 @@ function subscribe(svid: Svid, port: number, nodeId: string): Promise<string> {
     stream.on('data', (response) => finish(`${response.resources.length} resources`))
     stream.on('error', (error: grpc.ServiceError) => finish(grpc.status[error.code]))
     stream.write(
-      create(DeltaDiscoveryRequestSchema, { node: { id: nodeId }, typeUrl: TYPE_URLS.listener }),
+      create(DeltaDiscoveryRequestSchema, {
+        node: { id: nodeId },
+        typeUrl: TYPE_URLS.secret,
+        resourceNamesSubscribe: ['*'],
+      }),
     )
   })
 }
@@ -124,7 +128,7 @@ export async function drillStranger(stack: Stack): Promise<DrillReport> {
   const noBundle = await fetchBundle({}, port, VICTIM).catch(() => 0)
   const posing = await poseAsController(stack, identity)
   const claims: Claim[] = [
-    claim('a workload gets its own configuration', own.endsWith('resources'), own),
+    claim('a workload gets its own configuration', own === '1 resources', own),
     claim(
       "another workload's configuration is refused, with its UID",
       others === 'PERMISSION_DENIED',

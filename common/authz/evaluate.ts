@@ -21,16 +21,16 @@ export interface RuleMatch {
   readonly rule?: string
 }
 
-/** A request with what its terms compare, worked out once for all policies of a set. */
+/** A request with what its terms compare, worked out once for all policies of a set, and only when one asks. */
 export interface RequestFacts {
   readonly isTcp: boolean
   readonly principal: string | undefined
-  readonly namespace: string | undefined
-  readonly address: IpAddress | undefined
+  readonly namespace: () => string | undefined
+  readonly address: () => IpAddress | undefined
   readonly port: number
   readonly method: string | undefined
   readonly path: string | undefined
-  readonly host: string | undefined
+  readonly host: () => string | undefined
   readonly headers: Readonly<Record<string, string>>
 }
 
@@ -46,13 +46,24 @@ export function readFacts(request: RequestAttributes, domains: TrustDomains): Re
   return {
     isTcp: request.protocol === 'tcp',
     principal,
-    namespace: principal === undefined ? undefined : namespaceOf(principal, domains),
-    address: request.sourceAddress === undefined ? undefined : parseAddress(request.sourceAddress),
+    namespace: once(principal, (text) => namespaceOf(text, domains)),
+    address: once(request.sourceAddress, parseAddress),
     port: request.destinationPort,
     method: request.method,
     path: request.path === undefined ? undefined : cutQuery(request.path),
-    host: request.host === undefined ? undefined : normaliseHost(request.host),
+    host: once(request.host, normaliseHost),
     headers: request.headers ?? {},
+  }
+}
+
+function once<T>(
+  text: string | undefined,
+  read: (text: string) => T | undefined,
+): () => T | undefined {
+  let known: { readonly value: T | undefined } | undefined
+  return () => {
+    known ??= { value: text === undefined ? undefined : read(text) }
+    return known.value
   }
 }
 
@@ -89,8 +100,9 @@ function ruleMatches(rule: Rule, facts: RequestFacts, direction: Direction): boo
 function sourceHolds(source: Source, facts: RequestFacts, direction: Direction): boolean {
   return (
     textTermHolds(source.principals, facts.principal, direction) &&
-    textTermHolds(source.namespaces, facts.namespace, direction) &&
-    addressTermHolds(source.ipBlocks, facts.address, direction)
+    (isEmpty(source.namespaces) ||
+      textTermHolds(source.namespaces, facts.namespace(), direction)) &&
+    (isEmpty(source.ipBlocks) || addressTermHolds(source.ipBlocks, facts.address(), direction))
   )
 }
 
@@ -104,7 +116,7 @@ function operationHolds(operation: Operation, facts: RequestFacts, direction: Di
   return (
     textTermHolds(operation.methods, facts.method, direction) &&
     textTermHolds(operation.paths, facts.path, direction) &&
-    textTermHolds(operation.hosts, facts.host, direction)
+    (isEmpty(operation.hosts) || textTermHolds(operation.hosts, facts.host(), direction))
   )
 }
 
@@ -117,7 +129,7 @@ function conditionHolds(condition: Condition, facts: RequestFacts, direction: Di
     case 'source.principal':
       return textTermHolds(values, facts.principal, direction)
     case 'source.namespace':
-      return textTermHolds(values, facts.namespace, direction)
+      return textTermHolds(values, facts.namespace(), direction)
     case 'destination.port':
       return textTermHolds(values, String(facts.port), direction)
   }
@@ -136,7 +148,6 @@ function addressTermHolds(
   address: IpAddress | undefined,
   direction: Direction,
 ): boolean {
-  if (isEmpty(term)) return true
   const blocks = blocksOf(term)
   if (blocks.is.length > 0 && !(address !== undefined && isInAny(address, blocks.is))) return false
   if (blocks.not.length === 0) return true

@@ -1,7 +1,7 @@
 /**
  * The network RBAC filter of one inbound TCP filter chain: the whole policy set, since nothing else decides there.
  * HTTP fields never match in an ALLOW and are dropped in a DENY; so is Rego, which can't be asked about a connection.
- * AUDIT and Shadow policies are not recorded on TCP. Envoy decides on the client's first byte.
+ * AUDIT and Shadow policies have no part in it: the access log records them. Envoy decides on the client's first byte.
  */
 import { create } from '@bufbuild/protobuf'
 import { type Policy, type PolicySet, policyId } from '../../../common/policy-set.ts'

@@ -71,3 +71,10 @@ t.test('adding a value never takes away a denial', async (t) => {
     t.same(failed, [], JSON.stringify(term))
   }
 })
+
+t.test('a hostile header takes no more than linear time', async (t) => {
+  const value = `a${' \t'.repeat(30_000)}b,${','.repeat(30_000)}`
+  const start = performance.now()
+  t.equal(headerTermHolds(is('x', '*y'), value, DENY), false)
+  t.ok(performance.now() - start < 1000)
+})

@@ -6,6 +6,6 @@ export function stateOption(command: Command): Command {
   return command.option(
     '--state <dir>',
     "the controller's state directory",
-    process.env['POSTERN_STATE'] ?? '.postern',
+    process.env.POSTERN_STATE ?? '.postern',
   )
 }

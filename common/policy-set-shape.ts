@@ -41,27 +41,30 @@ function list(element: Check): Check {
   }
 }
 
-function object(
-  required: Readonly<Record<string, Check>>,
-  optional: Readonly<Record<string, Check>> = {},
-): Check {
+type Fields = Readonly<Record<string, Check>>
+
+function object(required: Fields, optional: Fields = {}): Check {
+  const isKnown = (name: string) => Object.hasOwn(required, name) || Object.hasOwn(optional, name)
   return (v, at) => {
     if (typeof v !== 'object' || v === null || Array.isArray(v)) return `${at}: not an object`
-    const fields = v as Record<string, unknown>
-    for (const name of Object.keys(fields)) {
-      if (!Object.hasOwn(required, name) && !Object.hasOwn(optional, name))
-        return `${join(at, name)}: unknown field`
-    }
-    for (const [name, check] of Object.entries(required)) {
-      const problem = check(Object.hasOwn(fields, name) ? fields[name] : undefined, join(at, name))
-      if (problem !== undefined) return problem
-    }
-    for (const [name, check] of Object.entries(optional)) {
-      const problem = Object.hasOwn(fields, name) ? check(fields[name], join(at, name)) : undefined
-      if (problem !== undefined) return problem
-    }
-    return undefined
+    const values = v as Record<string, unknown>
+    const unknown = Object.keys(values).find((name) => !isKnown(name))
+    if (unknown !== undefined) return `${join(at, unknown)}: unknown field`
+    const present = Object.entries(optional).filter(([name]) => Object.hasOwn(values, name))
+    return firstProblem([...Object.entries(required), ...present], values, at)
   }
+}
+
+function firstProblem(
+  checks: readonly (readonly [string, Check])[],
+  values: Readonly<Record<string, unknown>>,
+  at: string,
+): string | undefined {
+  for (const [name, check] of checks) {
+    const problem = check(Object.hasOwn(values, name) ? values[name] : undefined, join(at, name))
+    if (problem !== undefined) return problem
+  }
+  return undefined
 }
 
 /** Picks the form by the field `kind`. */

@@ -35,7 +35,7 @@ function subscribe(svid: Svid, port: number, nodeId: string): Promise<string> {
     },
   )
   const deadline = Date.now() + TIMEOUT_MS
-  const open = client['DeltaAggregatedResources'] as unknown as (
+  const open = client.DeltaAggregatedResources as unknown as (
     options: grpc.CallOptions,
   ) => grpc.ClientDuplexStream<unknown, { resources: unknown[] }>
   return new Promise((resolve) => {

@@ -112,9 +112,11 @@ function queryOf(result: ResultObject): NameValue[] {
   })
 }
 
+/** By name: WASM gives an object's fields in the order of a hash. */
 function pairs(group: unknown, where: string): NameValue[] {
   if (!isObject(group)) throw new PolicyResultError(`${where} must be an object`)
-  return Object.entries(group).flatMap(([name, value]) =>
+  const entries = Object.entries(group).sort(([a], [b]) => (a < b ? -1 : 1))
+  return entries.flatMap(([name, value]) =>
     (Array.isArray(value) ? value : [value]).map((text: unknown): NameValue => {
       if (typeof text !== 'string') throw new PolicyResultError(`${where}: values must be strings`)
       return [name, text]

@@ -9,11 +9,11 @@ import {
 import t from 'tap'
 import { builtins } from '../../../../../../sidecar/adapters/wasm/builtins/all.ts'
 
-/** OPA's Envoy tutorial: role guest, sub of `alice@`, signed with HS256 and `secret`. */
+/** OPA's Envoy tutorial (standalone): role guest, signed with HS256 and `secret`. */
 const ALICE =
-  'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJyb2xlIjoiZ3Vlc3QiLCJzdWIiOiJZV3hwWTJVPSIsIm5iZiI6MTUxNDg1MTEzOSwiZXhwIjoxOTQxMDgxNTM5fQ.rN_hxMsoQzCjg6lav6mfzDlovKM9azaAjuwhjq3n9r8'
+  'eyJhbGciOiAiSFMyNTYiLCAidHlwIjogIkpXVCJ9.eyJleHAiOiAyMjQxMDgxNTM5LCAibmJmIjogMTUxNDg1MTEzOSwgInJvbGUiOiAiZ3Vlc3QiLCAic3ViIjogIllXeHBZMlU9In0.Uk5hgUqMuUfDLvBLnlXMD0-X53aM_Hlziqg3vhOsCc8'
 const HEADER = { alg: 'HS256', typ: 'JWT' }
-const CLAIMS = { role: 'guest', sub: 'YWxpY2U=', nbf: 1_514_851_139, exp: 1_941_081_539 }
+const CLAIMS = { exp: 2_241_081_539, nbf: 1_514_851_139, role: 'guest', sub: 'YWxpY2U=' }
 const NOW = { nowNs: 1_700_000_000_000_000_000n }
 
 function call(name: string, ...operands: readonly unknown[]): unknown {

@@ -26,6 +26,8 @@ const SILENT = { debug() {}, info() {}, warn() {}, error() {} }
 export interface CheckHarness {
   readonly worker: SupervisedCheckWorker
   readonly socketPath: string
+  /** The file that is written. */
+  readonly decisionLog: string
   /** The answer to a CheckRequest of these attributes. `isBodyBuffered` default true. */
   call(attributes: JsonValue, isBodyBuffered?: boolean): Promise<CheckResponse>
   /** What was logged so far. */
@@ -56,6 +58,7 @@ export async function startCheck(options: { decisionLog?: string } = {}): Promis
   return {
     worker,
     socketPath,
+    decisionLog: file,
     call: (attributes, isBodyBuffered = true) =>
       new Promise((resolve, reject) => {
         const metadata = new Metadata()

@@ -125,3 +125,19 @@ t.test('the deepest body that is taken can be evaluated', async (t) => {
   const nested: unknown = JSON.parse(`${'['.repeat(1000)}${']'.repeat(1000)}`)
   t.equal(allow({ body: nested }), true)
 })
+
+t.test('memory that one request needed is given back', async (t) => {
+  const wasm = await compileRego({
+    rego: 'package envoy.authz\nallow if count(numbers.range(1, input.n)) > 0',
+  })
+  const policy = new WasmPolicy({
+    module: new WebAssembly.Module(wasm),
+    entrypoint: ENTRYPOINT,
+    data: {},
+  })
+  t.equal(policy.evaluate('{"n":10}', NOW), true)
+  const usual = policy.memoryBytes
+  t.equal(policy.evaluate('{"n":150000}', NOW), true)
+  t.equal(policy.memoryBytes, usual)
+  t.equal(policy.evaluate('{"n":10}', NOW), true)
+})

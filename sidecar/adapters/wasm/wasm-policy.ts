@@ -43,6 +43,8 @@ const DEFAULT_MAX_MEMORY = 64 * 1024 * 1024
 /** Parsed data takes about ten times its JSON text; memory that grows page by page is slow (OPA_WASM §4). */
 const DATA_FACTOR = 10
 const MIN_PAGES = 5
+/** Above what evaluations of usual inputs grow by, which is under 2 MiB (OPA_WASM §3). */
+const KEPT_GROWTH_BYTES = 16 * 1024 * 1024
 /**
  * npm opa-wasm evaluates by the older calls when told so. They take as long as `opa_eval`, and report an input that
  * can't be parsed, where `opa_eval` would evaluate without any input: an open door for `not input.x`.
@@ -72,11 +74,23 @@ export class WasmPolicy {
     this.#context = context
     try {
       const results: unknown = this.#policy.evaluate(encode(inputJson), this.#options.entrypoint)
+      this.#dropGrownMemory()
       return readResult(results)
     } catch (thrown) {
       this.#policy = this.#instantiate()
       throw toError(thrown)
     }
+  }
+
+  /** Size of the instance's memory now. */
+  get memoryBytes(): number {
+    return this.#policy.mem.buffer.byteLength
+  }
+
+  /** Memory never shrinks: one odd request must not hold it for ever. */
+  #dropGrownMemory(): void {
+    const grown = this.memoryBytes - this.#memorySize().initial * PAGE_BYTES
+    if (grown > KEPT_GROWTH_BYTES) this.#policy = this.#instantiate()
   }
 
   #instantiate(): LoadedPolicy {

@@ -56,10 +56,19 @@ export class Heartbeat {
     const requestLength = Atomics.load(this.#lengths, 0)
     if (this.beat().busySinceNs === undefined || requestLength === 0) return undefined
     const policy = read(this.#policy, Atomics.load(this.#lengths, 1))
-    return {
-      request: JSON.parse(read(this.#request, requestLength)) as RequestSummary,
-      policy: policy === '' ? undefined : policy,
-    }
+    const request = parse(read(this.#request, requestLength))
+    return request === undefined
+      ? undefined
+      : { request, policy: policy === '' ? undefined : policy }
+  }
+}
+
+/** A worker that was ended while it wrote may leave half a text. */
+function parse(text: string): RequestSummary | undefined {
+  try {
+    return JSON.parse(text) as RequestSummary
+  } catch {
+    return undefined
   }
 }
 

@@ -19,7 +19,8 @@ const exact = JSON as unknown as ExactJson
 const MAY_LOSE_DIGITS = /\d{16}|\d[.eE]|-0/
 /** An escaped surrogate; alone it is no character, and Go reads it as U+FFFD. */
 const ESCAPED_SURROGATE = /\\u[dD][89a-fA-F]/
-const STRING_OR_BRACKET = /"(?:[^"\\]|\\.)*"|[[\]{}]/gs
+/** Matches wherever it is tried, also an open string: so it never looks twice at one character. */
+const STRING_OR_BRACKET = /"(?:[^"\\]|\\.?)*"?|[[\]{}]/gs
 /** Nested deeper, the WASM module's recursive parser would run out of its stack; Go itself stops at 10,000. */
 export const MAX_JSON_DEPTH = 1000
 

@@ -64,3 +64,10 @@ t.test('64-bit integers print exactly', async (t) => {
   t.equal(JSON.stringify(exactInteger(2n ** 63n - 1n)), '9223372036854775807')
   t.equal(exactInteger(7n), 7)
 })
+
+t.test('a text made to look twice at each character costs one pass', async (t) => {
+  const started = performance.now()
+  for (const text of [`"${'\\\\"'.repeat(200_000)}`, `"${'\\\\'.repeat(200_001)}`])
+    t.throws(() => parseExactJson(text), { code: 'ERR_INPUT_INVALID' })
+  t.ok(performance.now() - started < 2000)
+})

@@ -1,0 +1,100 @@
+import { fromJson } from '@bufbuild/protobuf'
+import t from 'tap'
+import {
+  CheckRequestSchema,
+  type CheckResponse,
+} from '../../../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
+import { type CheckDeps, createCheck } from '../../../sidecar/check.ts'
+import type { DecisionFacts } from '../../../sidecar/core/decision-log/record.ts'
+import type { RegoPrograms } from '../../../sidecar/core/policy/rego-call.ts'
+import { makeAttributes, makeRegoPolicy, makeSet } from '../../kit/check.ts'
+
+const REQUEST = fromJson(CheckRequestSchema, { attributes: makeAttributes({ path: '/x' }) })
+const SET = makeSet([makeRegoPolicy(Buffer.from('x')).policy])
+
+function world(over: Partial<CheckDeps> & { evaluate?: RegoPrograms['evaluate'] } = {}) {
+  const events: string[] = []
+  const logged: DecisionFacts[] = []
+  const { evaluate = () => true, ...deps } = over
+  const check = createCheck({
+    chooseSet: () => ({ active: { revision: 'r', set: SET, programs: { evaluate } } }),
+    watch: { begin: () => events.push('begin'), end: () => events.push('end') },
+    log: (facts) => {
+      events.push('log')
+      logged.push(facts)
+      return true
+    },
+    nowNs: () => 7n,
+    newId: () => 'new-id',
+    ...deps,
+  })
+  return { check, events, logged }
+}
+
+function statusOf({ status, httpResponse }: CheckResponse): number {
+  if (status?.code === 0) return httpResponse.case === 'okResponse' ? 200 : -1
+  return httpResponse.case === 'deniedResponse' ? (httpResponse.value.status?.code ?? 0) : -1
+}
+
+t.test(
+  'an answer is logged before it is given, and the watchdog knows the time between',
+  async (t) => {
+    const { check, events, logged } = world()
+    t.equal(statusOf(check(REQUEST, true)), 200)
+    t.same(events, ['begin', 'end', 'log'])
+    t.match(logged, [
+      { revision: 'r', request: { decisionId: 'new-id' }, verdict: { allowed: true } },
+    ])
+  },
+)
+
+t.test('what cannot be logged is denied', async (t) => {
+  const { check } = world({ log: () => false })
+  const response = check(REQUEST, true)
+  t.equal(statusOf(response), 503)
+  t.match(response, { httpResponse: { value: { body: 'ERR_DECISION_LOG' } } })
+})
+
+t.test('whatever is thrown on the way is a denial that is logged', async (t) => {
+  const bug = () => {
+    throw new TypeError('bug')
+  }
+  for (const deps of [{ chooseSet: bug }, { watch: { begin: bug, end: () => undefined } }]) {
+    const { check, logged } = world(deps)
+    t.equal(statusOf(check(REQUEST, true)), 503)
+    t.match(logged, [{ verdict: { allowed: false, reason: 'ERR_INTERNAL' } }])
+  }
+})
+
+t.test('the watchdog is told of the end also after a failure', async (t) => {
+  const { check, events } = world({
+    chooseSet: () => {
+      throw new Error('x')
+    },
+  })
+  check(REQUEST, true)
+  t.same(events, ['begin', 'end', 'log'])
+})
+
+t.test('without a set, or without the body that it reads: 503', async (t) => {
+  for (const missing of ['ERR_NO_BUNDLE', 'ERR_BODY_NOT_BUFFERED'] as const) {
+    const { check, logged } = world({ chooseSet: () => ({ missing }) })
+    t.equal(statusOf(check(REQUEST, false)), 503)
+    t.match(logged, [{ verdict: { reason: missing } }])
+  }
+})
+
+t.test('a guard refuses before any policy is asked', async (t) => {
+  const { check, logged } = world({ evaluate: () => t.fail('asked') })
+  const bad = fromJson(CheckRequestSchema, { attributes: makeAttributes({ path: '/%zz' }) })
+  t.equal(statusOf(check(bad, true)), 400)
+  t.match(logged, [{ revision: 'r', verdict: { policy: 'guard/path' } }])
+  t.equal(statusOf(check(fromJson(CheckRequestSchema, {}), true)), 400, 'an empty request')
+})
+
+t.test('a policy that does not say yes is a denial', async (t) => {
+  for (const value of [false, undefined, null, 'true', 1, {}, { allowed: 'yes' }]) {
+    const { check } = world({ evaluate: () => value })
+    t.not(statusOf(check(REQUEST, true)), 200, JSON.stringify(value))
+  }
+})

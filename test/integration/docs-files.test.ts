@@ -29,9 +29,9 @@ interface Entry {
 }
 
 function rowsOf(title: string): readonly (readonly string[])[] {
-  const rows = PAGE.find((section) => section.title.startsWith(title))?.rows ?? []
-  if (rows.length === 0) throw new Error(`no table under ${title}`)
-  return rows
+  const found = PAGE.find(({ title: full, rows }) => full.startsWith(title) && rows.length > 0)
+  if (found === undefined) throw new Error(`no table under ${title}`)
+  return found.rows
 }
 
 function documented(...titles: readonly string[]): readonly Entry[] {

@@ -27,27 +27,31 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 /** The apps behind one PERMISSIVE Envoy, where everybody may call everything. */
 async function startOrders(t: Test) {
-  const [http = 0, tcp = 0, appHttp = 0, appTcp = 0] = await freePorts(4)
-  await startHttpApp(t, appHttp)
+  const [http = 0, tcp = 0, out = 0, appHttp = 0, appTcp = 0] = await freePorts(5)
+  const { seen } = await startHttpApp(t, appHttp)
   const app = await startTcpApp(t, appTcp)
   const inbound = [
     { name: 'http', port: http, appPort: appHttp },
     { name: 'tcp', port: tcp, appPort: appTcp, protocol: 'TCP' as const },
   ]
-  const snapshotOf = (spec: Partial<AuthorizationPolicySpec>) => {
+  const outbound = [{ port: out, service: 'orders' }]
+  const snapshotOf = (spec: Partial<AuthorizationPolicySpec>, name = 'orders') => {
     const { model } = translate(
       makeInput({
         mesh: makeMesh({ mtls: { mode: 'PERMISSIVE', minTLSVersion: 'TLSv1_3' } }),
-        workloadEntries: [makeWorkloadEntry('orders', { inbound })],
+        workloadEntries: [
+          makeWorkloadEntry('orders', { inbound }),
+          makeWorkloadEntry('web', { outbound }),
+        ],
         policies: [{ object: makePolicy('p', spec) }],
       }),
     )
-    const workload = model?.workloads.get('shop/orders')
+    const workload = model?.workloads.get(`shop/${name}`)
     if (model === undefined || workload === undefined) throw new Error('no workload')
     return buildSnapshot(workload, model.mesh, { trustBundle: [ca.root.der] })
   }
   const envoy = await startEnvoy(t, orders, snapshotOf(ALLOW_ALL))
-  return { http, tcp, app, envoy, snapshotOf }
+  return { http, tcp, out, app, seen, envoy, snapshotOf }
 }
 
 interface Answer {
@@ -159,6 +163,30 @@ t.test('upgrades: websocket passes, others do not', async (t) => {
   const tunnel = await send(http, ['CONNECT a:80 HTTP/1.1'])
   t.match(tunnel, { status: 403, seen: undefined, decisionId: UUID })
   t.match(await upgrade('h2c'), { status: 200, seen: { version: '1.1' } })
+})
+
+t.test("outbound: the app's Host passes, its x-envoy headers steer nothing", async (t) => {
+  const { http, out, seen, envoy, snapshotOf } = await startOrders(t)
+  await startEnvoy(t, web, snapshotOf(ALLOW_ALL, 'web'))
+  const answer = await send(out, ['GET /a HTTP/1.1', `host: 127.0.0.1:${out}`])
+  t.match(answer, { status: 200, seen: { headers: { host: '127.0.0.1' } } })
+  await envoy.publish(snapshotOf(DENY_ALL))
+  seen.length = 0
+  const retry = ['x-envoy-retry-on: retriable-status-codes', 'x-envoy-retriable-status-codes: 403']
+  const denied = await send(out, [...retry, 'x-envoy-max-retries: 3'])
+  t.match(denied, { status: 403, seen: undefined })
+  const stats = await envoy.admin(`/stats?filter=inbound/${http}/tls.downstream_rq_4xx`)
+  t.match(stats, /downstream_rq_4xx: 1\n/, 'tried once')
+  t.same(seen, [])
+})
+
+t.test("PERMISSIVE: TLS that isn't the mesh's is refused", async (t) => {
+  const { http, tcp } = await startOrders(t)
+  for (const port of [http, tcp]) {
+    const socket = tlsConnect({ port, host: '127.0.0.1', rejectUnauthorized: false })
+    const { heard, closed } = await talk(socket, 'GET / HTTP/1.1\r\nhost: a\r\n\r\n', () => true)
+    t.same({ heard, closed }, { heard: '', closed: true })
+  }
 })
 
 t.test('TCP: the client speaks first, five bytes over plaintext', async (t) => {

@@ -25,13 +25,20 @@ export interface StartOptions {
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** Starts this Node with `args`; stdout and stderr are appended to `logFile`. */
+/**
+ * Starts this Node with `args`; stdout and stderr are appended to `logFile`.
+ * It gets SIGTERM when this process dies, however that happens: prctl(2), PR_SET_PDEATHSIG.
+ */
 export function startNode(options: StartOptions): Child {
   const log = openSync(options.logFile, 'a', 0o600)
-  const child: ChildProcess = spawn(process.execPath, options.args, {
-    stdio: ['ignore', log, log],
-    env: { ...process.env, ...options.env },
-  })
+  const child: ChildProcess = spawn(
+    'setpriv',
+    ['--pdeathsig', 'TERM', '--', process.execPath, ...options.args],
+    {
+      stdio: ['ignore', log, log],
+      env: { ...process.env, ...options.env },
+    },
+  )
   closeSync(log)
   const ended = new Promise<string>((resolve) => {
     child.on('error', (error) => resolve(String(error)))

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { type Answer, startLoad } from '../demo/load.ts'
 import { probe, waitFor } from '../demo/process.ts'
 import type { Stack } from '../demo/stack.ts'
-import { type Claim, claim, type DrillReport } from './report.ts'
+import { type Claim, claim, type DrillReport, timedClaim } from './report.ts'
 
 const BACK_MS = 1000
 const GIVE_UP_MS = 30_000
@@ -85,7 +85,7 @@ async function killEnvoy(stack: Stack, callers: Callers, when: string): Promise<
   const after = await callers.more(50)
   const failed = after.filter((a) => a.status !== 200).length
   return [
-    claim(
+    timedClaim(
       `kill -9 of Envoy (${when}): calls pass again within ${BACK_MS} ms`,
       ms <= BACK_MS,
       `${ms.toFixed(0)} ms`,

@@ -111,6 +111,4 @@ t.test('files, modes and metrics are those of the pages', { timeout: 90_000 }, a
 
   await stack.stop()
   t.same(found(join(own, 'run')), [], 'no socket is left behind')
-  const left = found(stack.state).map(({ path }) => path)
-  t.notOk(left.includes('lock') || left.includes('admin.sock'), 'neither lock nor socket')
 })

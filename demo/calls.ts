@@ -186,6 +186,10 @@ function attacks(ports: Ports, { tester, rogue }: Identities): Call[] {
       ...viaTester,
       label: 'GET /public/prices HOST:PORT',
     }),
+    http(raw, { path: '/public/prices', headers: [['host', 'internal.orders.shop']] }, '403', {
+      ...viaTester,
+      label: 'GET /public/prices, Host twice',
+    }),
     http(
       raw,
       { path: '/public/prices', headers: [['x-forwarded-client-cert', forged]] },

@@ -1,25 +1,40 @@
 /**
- * The three guards that stand before every rule, in Envoy's tree and in the sidecar alike (LOWERING, verdict 6).
+ * The four guards that stand before every rule, in Envoy's tree and in the sidecar alike (LOWERING, verdict 6).
  * In: attributes as Envoy reports them, before anything reads them as a policy would. Out: the guard that refuses, if any.
- * What two readers could read differently (a malformed path, two identities, a name that is no SPIFFE id) never gets to a rule.
+ * What two readers could read differently (a malformed path, two hosts in one, two identities, a name that is no SPIFFE id) never gets to a rule.
  */
 
 export const GUARD_PATH = 'guard/path'
+export const GUARD_HOST = 'guard/host'
 export const GUARD_SAN = 'guard/san'
 export const GUARD_IDENTITY = 'guard/identity'
 
-export type GuardName = typeof GUARD_PATH | typeof GUARD_SAN | typeof GUARD_IDENTITY
+export type GuardName =
+  | typeof GUARD_PATH
+  | typeof GUARD_HOST
+  | typeof GUARD_SAN
+  | typeof GUARD_IDENTITY
 
 /** Full match required. Printable ASCII, valid escapes, one or more characters, then any printable query. Same text in RE2. */
 export const PATH_GUARD_PATTERN = '(?:[!-$&->@-~]|%[0-9A-Fa-f]{2})+(?:\\?[!-~]*)?'
 
+/**
+ * Full match required. A host name or an address in brackets, perhaps a port; Envoy took a trailing dot away. Without it
+ * `Host` sent twice (`a,a`), `user@a` or `a..` would evade a DENY on `a` and still mean `a` to an app. Same text in RE2.
+ */
+export const HOST_GUARD_PATTERN =
+  '(?:[0-9A-Za-z_-]+(?:\\.[0-9A-Za-z_-]+)*|\\[[0-9A-Fa-f:.]+\\])(?::[0-9]{1,5})?'
+
 const SCHEME = 'spiffe://'
 const PATH = new RegExp(`^(?:${PATH_GUARD_PATTERN})$`)
+const HOST = new RegExp(`^(?:${HOST_GUARD_PATTERN})$`)
 
 export interface RawAttributes {
   readonly protocol: 'http' | 'tcp'
   /** `:path` with its query; required of HTTP. */
   readonly path: string | undefined
+  /** `:authority`, without port and trailing dot; required of HTTP. */
+  readonly host: string | undefined
   /**
    * What Envoy says the peer's certificate names: its URI SANs joined by `,`, or (ext_authz's `source.principal`)
    * the first URI SAN, else the first DNS SAN, else the subject. Absent or empty: no certificate.
@@ -29,7 +44,10 @@ export interface RawAttributes {
 
 /** The first guard that refuses the request, or undefined when it may go on to the rules. */
 export function findGuard(raw: RawAttributes): GuardName | undefined {
-  if (raw.protocol === 'http' && (raw.path === undefined || !PATH.test(raw.path))) return GUARD_PATH
+  if (raw.protocol === 'http') {
+    if (raw.path === undefined || !PATH.test(raw.path)) return GUARD_PATH
+    if (raw.host === undefined || !HOST.test(raw.host)) return GUARD_HOST
+  }
   if (raw.peer === undefined || raw.peer === '') return undefined
   if (raw.peer.includes(',') && raw.peer.startsWith(SCHEME)) return GUARD_SAN
   return raw.peer.startsWith(SCHEME) ? undefined : GUARD_IDENTITY

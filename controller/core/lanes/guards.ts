@@ -3,12 +3,14 @@
  * In: the chain. Out: entries that deny what two readers could read differently.
  */
 import {
+  GUARD_HOST,
   GUARD_IDENTITY,
   GUARD_PATH,
   GUARD_SAN,
+  HOST_GUARD_PATTERN,
   PATH_GUARD_PATTERN,
 } from '../../../common/authz/guards.ts'
-import { all, any, not, PATH, text, URI_SAN } from './predicate.ts'
+import { all, any, HOST, not, PATH, text, URI_SAN } from './predicate.ts'
 import type { Chain } from './rule.ts'
 import { action, type Entry } from './to-matcher.ts'
 
@@ -16,6 +18,7 @@ const SOMETHING = '(?s).+'
 
 export function buildGuards(chain: Chain): readonly Entry[] {
   const path = not(text(PATH, 'regex', PATH_GUARD_PATTERN))
+  const host = not(text(HOST, 'regex', HOST_GUARD_PATTERN))
   const hasCertificate = any([
     text(URI_SAN, 'regex', SOMETHING),
     text({ kind: 'dnsSan' }, 'regex', SOMETHING),
@@ -26,7 +29,10 @@ export function buildGuards(chain: Chain): readonly Entry[] {
   const identity = all([not(text(URI_SAN, 'prefix', 'spiffe://')), hasCertificate])
   return [
     ...(chain.protocol === 'http'
-      ? [{ predicate: path, onMatch: action(GUARD_PATH, 'DENY') }]
+      ? [
+          { predicate: path, onMatch: action(GUARD_PATH, 'DENY') },
+          { predicate: host, onMatch: action(GUARD_HOST, 'DENY') },
+        ]
       : []),
     ...(chain.transport === 'tls'
       ? [

@@ -14,7 +14,12 @@ const DECISION_ID = /^[0-9A-Za-z-]{8,64}$/
 /** For the guards, before anything reads the request as a policy would. */
 export function toRawAttributes(request: CheckRequest): RawAttributes {
   const { source, request: inner } = request.attributes ?? {}
-  return { protocol: 'http', path: inner?.http?.path, peer: source?.principal }
+  return {
+    protocol: 'http',
+    path: inner?.http?.path,
+    host: inner?.http?.host,
+    peer: source?.principal,
+  }
 }
 
 /** For the rules. `source.principal` counts only when it is a SPIFFE id: Envoy falls back to DNS names and subjects. */

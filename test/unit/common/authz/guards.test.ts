@@ -3,7 +3,45 @@ import t from 'tap'
 import { findGuard } from '../../../../common/authz/guards.ts'
 
 const ask = (path: string | undefined, peer?: string, protocol: 'http' | 'tcp' = 'http') =>
-  findGuard({ protocol, path, peer })
+  findGuard({ protocol, path, host: 'orders.shop', peer })
+
+const askHost = (host: string | undefined) =>
+  findGuard({ protocol: 'http', path: '/', host, peer: undefined })
+
+t.test(
+  'guard/host: one name or address, and nothing that two readers read differently',
+  async (t) => {
+    for (const host of ['a', 'A.b-c_d.9', '10.0.0.1', 'a:8080', '[::1]', '[2001:db8::1]:80']) {
+      t.equal(askHost(host), undefined, host)
+    }
+    for (const host of [
+      undefined,
+      '',
+      'a,a',
+      'a, a',
+      'u@a',
+      'a..',
+      'a.',
+      '.a',
+      'a b',
+      'a/b',
+      'a:b',
+      'a:1:2',
+      '%61',
+      'a\n',
+      '\xe9',
+      '::1',
+      '[a',
+    ]) {
+      t.equal(askHost(host), 'guard/host', JSON.stringify(host))
+    }
+    t.equal(
+      findGuard({ protocol: 'tcp', path: undefined, host: undefined, peer: undefined }),
+      undefined,
+      'not on TCP',
+    )
+  },
+)
 
 t.test('guard/path: printable ASCII with whole escapes', async (t) => {
   for (const path of [

@@ -55,7 +55,12 @@ function judge(set: PolicySet, rbac: RBAC, request: RequestAttributes) {
   const enforced = interpret(rbac.matcher, request)
   const shadow = interpret(rbac.shadowMatcher, request)
   if (enforced?.name === PASS && shadow?.allowed !== true) return { kind: 'asked' } as const
-  const guard = findGuard({ ...request, peer: request.principal, path: request.path })
+  const guard = findGuard({
+    protocol: request.protocol,
+    peer: request.principal,
+    path: request.path,
+    host: request.host,
+  })
   const want = decide(set, request, () => ({ kind: 'undefined' }))
   const isRecorded = guard === undefined && want.shadow.length + want.audit.length > 0
   const allowed = enforced?.allowed === true

@@ -31,6 +31,7 @@ t.test('a request of a workload', async (t) => {
   t.same(toRawAttributes(asked), {
     protocol: 'http',
     path: '/x?y',
+    host: 'h:1',
     peer: 'spiffe://mesh.local/ns/shop/sa/web',
   })
   t.same(toRequestSummary(asked, newId), {
@@ -58,7 +59,7 @@ t.test('what is not there is absent', async (t) => {
     sourceAddress: undefined,
     destinationPort: 0,
   })
-  t.same(toRawAttributes(EMPTY), { protocol: 'http', path: undefined, peer: undefined })
+  t.same(toRawAttributes(EMPTY), { protocol: 'http', path: undefined, host: undefined, peer: undefined })
   t.same(toRequestSummary(EMPTY, newId), { decisionId: 'new-id', requestedBy: '' })
   const pipe = request({ source: { address: { pipe: { path: '@x' } } } })
   t.equal(toRequestAttributes(pipe).sourceAddress, undefined)

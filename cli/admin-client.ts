@@ -1,10 +1,10 @@
 /**
  * Asks a running controller through the admin socket in its state directory.
- * In: state directory and path. Out: parsed JSON. Errors: ERR_CONTROLLER_UNAVAILABLE, ERR_CONFIG (refused request).
+ * In: state directory and path. Out: parsed JSON. Errors: ERR_CONTROLLER_UNAVAILABLE, or the controller's own code.
  */
 import http from 'node:http'
 import { join } from 'node:path'
-import { MeshError } from '../common/errors.ts'
+import { MESH_ERROR_CODES, MeshError } from '../common/errors.ts'
 
 /** Origin: an answer takes milliseconds; ten seconds is a controller that hangs. */
 const TIMEOUT_MS = 10_000
@@ -37,12 +37,14 @@ function send(socketPath: string, method: string, path: string, body?: string): 
   })
 }
 
-function messageOf(text: string): string {
+/** The controller's own code and sentence, when it said one. */
+function toError(text: string): MeshError {
   try {
-    const parsed = JSON.parse(text) as { message?: string; error?: string }
-    return parsed.message ?? parsed.error ?? text
+    const { reason, message } = JSON.parse(text) as { reason?: string; message?: string }
+    const code = MESH_ERROR_CODES.find((c) => c === reason) ?? 'ERR_INTERNAL'
+    return new MeshError(code, message ?? text)
   } catch {
-    return text
+    return new MeshError('ERR_INTERNAL', text)
   }
 }
 
@@ -70,6 +72,6 @@ export async function askController(
     )
   }
   if (answer.status === 404) return undefined
-  if (answer.status >= 400) throw new MeshError('ERR_CONFIG', messageOf(answer.text))
+  if (answer.status >= 400) throw toError(answer.text)
   return JSON.parse(answer.text)
 }

@@ -1,8 +1,10 @@
 /**
- * The controller's configuration. In: command line and environment. Out: Config, or every mistake at once. Pure.
- * One table is the truth: names, defaults, units, help.
+ * The controller's configuration. In: command line, environment, working directory. Out: Config, or every mistake at
+ * once. Pure. One table is the truth: names, defaults, units, help.
  */
+import { resolve } from 'node:path/posix'
 
+/** Paths are absolute: a program that is started elsewhere must find them too. */
 export interface Config {
   readonly manifests: string
   readonly state: string
@@ -30,8 +32,8 @@ export interface Option<T = unknown> {
   /** Absent: required. */
   readonly default?: string
   readonly doc: string
-  /** The value, or what is wrong with it. */
-  readonly parse: (text: string) => T | Mistake
+  /** The value, or what is wrong with it. `cwd`: what relative paths are taken from. */
+  readonly parse: (text: string, cwd: string) => T | Mistake
 }
 
 class Mistake {
@@ -43,8 +45,8 @@ class Mistake {
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 
-const text = (value: string): string | Mistake =>
-  value === '' ? new Mistake('must not be empty') : value
+const path = (value: string, cwd: string): string | Mistake =>
+  value === '' ? new Mistake('must not be empty') : resolve(cwd, value)
 
 function address(value: string): Address | Mistake {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(value)
@@ -67,13 +69,13 @@ export function optionsOf(defaultOpa: string) {
       flag: '--manifests',
       value: 'DIR',
       doc: 'folder of manifests (*.yaml, *.yml, *.json, below it too); it is watched',
-      parse: text,
+      parse: path,
     },
     state: {
       flag: '--state',
       value: 'DIR',
       doc: 'directory for keys, accepted generations and the admin socket; made with mode 0700',
-      parse: text,
+      parse: path,
     },
     listen: {
       flag: '--listen',
@@ -95,7 +97,7 @@ export function optionsOf(defaultOpa: string) {
       env: 'POSTERN_OPA',
       default: defaultOpa,
       doc: 'the opa binary that compiles Rego',
-      parse: text,
+      parse: path,
     },
     logLevel: {
       flag: '--log-level',
@@ -107,13 +109,20 @@ export function optionsOf(defaultOpa: string) {
   } satisfies Record<keyof Config, Option>
 }
 
+/** Absolute. */
+export interface Places {
+  readonly cwd: string
+  /** The opa binary of `make tools`. */
+  readonly defaultOpa: string
+}
+
 /** Takes `--flag value` and `--flag=value`; the last one counts. */
 export function parseConfig(
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
-  defaultOpa: string,
+  places: Places,
 ): ParsedConfig {
-  const options: Record<string, Option> = optionsOf(defaultOpa)
+  const options: Record<string, Option> = optionsOf(places.defaultOpa)
   if (argv.includes('--help') || argv.includes('-h')) {
     return { kind: 'help', text: formatHelp(Object.values(options)) }
   }
@@ -129,7 +138,7 @@ export function parseConfig(
       mistakes.push(`${option.flag} ${option.value} is required: ${option.doc}`)
       continue
     }
-    const parsed = option.parse(value)
+    const parsed = option.parse(value, places.cwd)
     if (parsed instanceof Mistake) mistakes.push(`${option.flag} ${value}: ${parsed.text}`)
     else config[key] = parsed
   }

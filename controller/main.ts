@@ -31,7 +31,7 @@ export async function runController(
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<void> {
-  const parsed = parseConfig(argv, env, DEFAULT_OPA)
+  const parsed = parseConfig(argv, env, { cwd: process.cwd(), defaultOpa: DEFAULT_OPA })
   if (parsed.kind === 'help') {
     process.stdout.write(parsed.text)
     return

@@ -1,14 +1,15 @@
 import t from 'tap'
 import { parseConfig } from '../../../controller/config.ts'
 
-const parse = (argv: string[], env = {}) => parseConfig(argv, env, '/opt/opa')
+const parse = (argv: string[], env = {}) =>
+  parseConfig(argv, env, { cwd: '/run/x', defaultOpa: '/opt/opa' })
 
 t.test('flags, environment, defaults', async (t) => {
   t.same(parse(['--manifests', 'm', '--state=s']), {
     kind: 'config',
     config: {
-      manifests: 'm',
-      state: 's',
+      manifests: '/run/x/m',
+      state: '/run/x/s',
       listen: { host: '127.0.0.1', port: 15012 },
       health: { host: '127.0.0.1', port: 15014 },
       opa: '/opt/opa',
@@ -19,7 +20,7 @@ t.test('flags, environment, defaults', async (t) => {
   t.match(parse(argv, { POSTERN_OPA: '/usr/bin/opa' }), {
     config: { listen: { host: '::1', port: 0 }, opa: '/usr/bin/opa', logLevel: 'debug' },
   })
-  t.match(parse([...argv, '--opa', 'x'], { POSTERN_OPA: 'y' }), { config: { opa: 'x' } })
+  t.match(parse([...argv, '--opa', 'x'], { POSTERN_OPA: 'y' }), { config: { opa: '/run/x/x' } })
 })
 
 t.test('every mistake at once', async (t) => {

@@ -150,10 +150,13 @@ const policy = object(
   { rules: list(rule), rego },
 )
 
-const policySet = object({
-  workload: matching(/^[^/]+\/[^/]+$/, 'namespace/name'),
-  trustDomain,
-  defaultAction: oneOf('ALLOW', 'DENY'),
-  defaultMode: oneOf('Enforce', 'Shadow'),
-  policies: list(policy),
-})
+const policySet = object(
+  {
+    workload: matching(/^[^/]+\/[^/]+$/, 'namespace/name'),
+    trustDomain,
+    defaultAction: oneOf('ALLOW', 'DENY'),
+    defaultMode: oneOf('Enforce', 'Shadow'),
+    policies: list(policy),
+  },
+  { trustDomainAliases: list(trustDomain) },
+)

@@ -168,9 +168,11 @@ function toPolicySet(
   mesh: MeshSettings,
   byWorkload: Policies['byWorkload'],
 ): PolicySet {
+  const { trustDomainAliases } = mesh
   return {
     workload: workloadKey(draft),
     trustDomain: mesh.trustDomain,
+    ...(trustDomainAliases.length === 0 ? {} : { trustDomainAliases }),
     defaultAction: mesh.defaultAction,
     defaultMode: mesh.defaultMode,
     policies: [...(byWorkload.get(workloadKey(draft)) ?? [])].sort(comparePolicies),

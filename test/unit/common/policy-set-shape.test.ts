@@ -9,6 +9,7 @@ function wholeSet(): PolicySet {
   return {
     workload: 'shop/orders',
     trustDomain: 'mesh.local',
+    trustDomainAliases: ['old.local'],
     defaultAction: 'DENY',
     defaultMode: 'Enforce',
     policies: [
@@ -85,6 +86,8 @@ const RULE = 'policies.0.rules.0'
 const mistakes: readonly [string, unknown, string][] = [
   ['workload', 'orders', 'workload: not namespace/name'],
   ['trustDomain', '', 'trustDomain: not a trust domain'],
+  ['trustDomainAliases', 'old', 'trustDomainAliases: not a list'],
+  ['trustDomainAliases.0', 'a/b', 'trustDomainAliases[0]: not a trust domain'],
   ['trustDomain', 7, 'trustDomain: not a trust domain'],
   ['defaultMode', undefined, 'defaultMode: not one of Enforce, Shadow'],
   ['policies', 'x', 'policies: not a list'],

@@ -1,4 +1,5 @@
 import { t } from 'tap'
+import { parsePolicySet } from '../../../../../common/policy-set-shape.ts'
 import type { Translation } from '../../../../../controller/core/model/mesh.ts'
 import { translate } from '../../../../../controller/core/translate/index.ts'
 import {
@@ -94,6 +95,14 @@ t.test('gives no model for a trust domain that is none', async (t) => {
       ['ERR_SPIFFE_ID', 'spec.trustDomainAliases[1]'],
     ],
   )
+})
+
+t.test('names the aliases of the trust domain in each set, when there are any', async (t) => {
+  const mesh = makeMesh({ trustDomainAliases: ['old', 'cluster.local', 'old'] })
+  const result = translate(makeInput({ mesh, workloadEntries: [web] }))
+  const { policySet } = workload(result, 'shop/web')
+  t.same(policySet.trustDomainAliases, ['cluster.local', 'old'])
+  t.type(parsePolicySet(policySet), 'object', 'a sidecar takes it')
 })
 
 t.test('caps SVID lifetime at what the authority permits', async (t) => {

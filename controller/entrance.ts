@@ -19,6 +19,7 @@ import type { Config } from './config.ts'
 import { type Peer, readPeer } from './core/ca/peer.ts'
 import type { Model } from './core/model/mesh.ts'
 import { Directory } from './runtime/directory.ts'
+import { createAuthority } from './runtime/identity/authority.ts'
 import { type ControllerIdentity, openControllerIdentity } from './runtime/identity/identity.ts'
 import type { IssuedJoinToken, JoinTokenRequest } from './runtime/identity/tokens.ts'
 import type { Authority } from './runtime/ports.ts'
@@ -69,6 +70,13 @@ export class Entrance implements Authority {
     })
   }
 
+  create({ mesh, certificateAuthority }: Model): Promise<void> {
+    return createAuthority({
+      ...this.#authorityOptions(mesh.trustDomain),
+      rootLifetimeSeconds: certificateAuthority.rootLifetimeSeconds,
+    })
+  }
+
   async ensure(model: Model): Promise<readonly Uint8Array[]> {
     this.#directory.set(model)
     this.#identity ??= await this.#openIdentity(model)
@@ -108,19 +116,20 @@ export class Entrance implements Authority {
   }
 
   #openIdentity(model: Model): Promise<ControllerIdentity> {
-    const { config, clock, log, onRevoked } = this.#options
+    const { log, onRevoked } = this.#options
     return openControllerIdentity({
-      trustDomain: model.mesh.trustDomain,
-      rootLifetimeSeconds: model.certificateAuthority.rootLifetimeSeconds,
-      store: createIdentityStore(join(config.state, 'ca')),
-      keys: nodeKeys,
+      ...this.#authorityOptions(model.mesh.trustDomain),
       directory: this.#directory,
       isLive: (uid, except) => this.#status.isLive(uid, except),
-      clock,
-      randomBytes,
       log: log.child({ component: 'identity' }),
       onRevoked,
     })
+  }
+
+  #authorityOptions(trustDomain: string) {
+    const { config, clock } = this.#options
+    const store = createIdentityStore(join(config.state, 'ca'))
+    return { trustDomain, store, keys: nodeKeys, clock, randomBytes }
   }
 
   /** As the other services' peer, with all that attestation wants to know of its certificate. */
@@ -148,8 +157,9 @@ export class Entrance implements Authority {
       clock,
       log: log.child({ component: 'mesh-server' }),
     })
-    await server.start()
+    // First: a renewal while the port opens must not be missed.
     identity.own.onRenewed((svid) => server.setIdentity(svid))
+    await server.start()
     log.info({ host: config.listen.host, port: server.port() }, 'sidecars may connect')
     return server
   }

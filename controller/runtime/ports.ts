@@ -99,7 +99,12 @@ export interface GenerationStore {
 
 /** The certificate authority as reconciling needs it. */
 export interface Authority {
-  /** Makes or opens what the model's CertificateAuthority asks for; resolves with the trust bundle (DER roots). */
+  /**
+   * Makes the keys that the model's CertificateAuthority asks for, where there never were any. Comes before the first
+   * generation with a model is stored: one without keys means that they were lost. Errors: ERR_STATE_WRITE.
+   */
+  create(model: Model): Promise<void>
+  /** Opens the keys; resolves with the trust bundle (DER roots). Errors: ERR_STATE_CORRUPT. */
   ensure(model: Model): Promise<readonly Uint8Array[]>
 }
 

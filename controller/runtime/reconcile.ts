@@ -74,6 +74,8 @@ export class Reconciler {
   #stored = ''
   #wasm: ReadonlyMap<string, Uint8Array> = new Map()
   #view: View | undefined
+  /** There is, or was, a stored mesh: its keys are never made anew. */
+  #hasMesh = false
   #pendingSinceMs: number | undefined
   #stopWatching: (() => Promise<void>) | undefined
   #figures = { passes: 0, failures: 0, lastDurationMs: 0, totalDurationMs: 0, lastGoodMs: 0 }
@@ -119,6 +121,7 @@ export class Reconciler {
     for (const fault of loaded.faults) {
       log.error({ code: 'ERR_STATE_CORRUPT', reason: fault }, 'stored generation is damaged')
     }
+    this.#hasMesh = loaded.faults.length > 0
     if (loaded.state === undefined) return
     this.#state = loaded.state
     this.#stored = fingerprint(loaded.state)
@@ -130,6 +133,7 @@ export class Reconciler {
     const accepted = [...loaded.state.accepted].map(([key, object]) => ({ key, accepted: object }))
     const proposals = { proposals: accepted, seen: loaded.state.seen, problems: [] }
     const settlement = settle(accepted, (unit) => this.#compile.stateOf(unit))
+    this.#hasMesh ||= settlement.model !== undefined
     log.info({ objects: accepted.length }, 'stored generation restored')
     // What is wrong is said by the first pass, with its places in the files.
     await this.#serve(proposals, { ...settlement, problems: [] })
@@ -165,6 +169,7 @@ export class Reconciler {
       this.#show(proposals, settlement, this.#view?.publication)
       return { requeueAfterMs: holdMs }
     }
+    await this.#makeKeys(settlement)
     await this.#keep(proposals, settlement)
     await this.#serve(proposals, settlement)
     return {}
@@ -189,6 +194,13 @@ export class Reconciler {
     const nowMs = this.#options.clock.monotonic()
     this.#pendingSinceMs ??= nowMs
     return Math.max(0, this.#pendingSinceMs + HOLD_MS - nowMs)
+  }
+
+  /** Before the first generation that needs them is stored. */
+  async #makeKeys({ model }: Settlement): Promise<void> {
+    if (this.#hasMesh || model === undefined) return
+    await this.#options.authority.create(model)
+    this.#hasMesh = true
   }
 
   /** Stores what is accepted now, if it differs from what is stored. */

@@ -14,6 +14,7 @@ import { createCsrService } from '../../controller/adapters/grpc/csr-server.ts'
 import { createPeerReader, MeshServer } from '../../controller/adapters/grpc/mesh-server.ts'
 import { createIdentityStore } from '../../controller/adapters/state/identity-store.ts'
 import { readPeer } from '../../controller/core/ca/peer.ts'
+import { createAuthority } from '../../controller/runtime/identity/authority.ts'
 import { openControllerIdentity } from '../../controller/runtime/identity/identity.ts'
 import { nodeKeys as sidecarKeys } from '../../sidecar/adapters/crypto/keys.ts'
 import { createIdentityState, readJoinTokenFile } from '../../sidecar/adapters/fs/identity-state.ts'
@@ -44,11 +45,11 @@ async function startController(
     maxSvidLifetimeSeconds: 86_400,
   }
   const workloads = [WEB, ORDERS]
+  const store = createIdentityStore(join(folder, 'ca'))
+  const authority = { trustDomain: 'shop.example', store, keys: nodeKeys, clock, randomBytes }
+  await createAuthority({ ...authority, rootLifetimeSeconds: 315_360_000 })
   const identity = await openControllerIdentity({
-    trustDomain: 'shop.example',
-    rootLifetimeSeconds: 315_360_000,
-    store: createIdentityStore(join(folder, 'ca')),
-    keys: nodeKeys,
+    ...authority,
     directory: {
       settings: () => settings,
       workloadOf: (query) =>
@@ -57,8 +58,6 @@ async function startController(
         ),
     },
     isLive: async () => false,
-    clock,
-    randomBytes,
     log,
     onRevoked: () => {},
   })

@@ -7,6 +7,7 @@ import { MeshError } from '../../common/errors.ts'
 import { Secret } from '../../common/secret.ts'
 import { nodeKeys } from '../../controller/adapters/crypto/keys.ts'
 import { readPeer } from '../../controller/core/ca/peer.ts'
+import { createAuthority } from '../../controller/runtime/identity/authority.ts'
 import type { Revocation } from '../../controller/runtime/identity/claim.ts'
 import { openControllerIdentity } from '../../controller/runtime/identity/identity.ts'
 import type {
@@ -94,11 +95,10 @@ export async function makeController(options: ControllerOptions = {}) {
     maxSvidLifetimeSeconds: 86_400,
   }
   const model: { settings: typeof settings | undefined } = { settings }
+  const authority = { trustDomain: 'shop.example', store, keys: nodeKeys, clock, randomBytes }
+  await createAuthority({ ...authority, rootLifetimeSeconds: 315_360_000 })
   const identity = await openControllerIdentity({
-    trustDomain: 'shop.example',
-    rootLifetimeSeconds: 315_360_000,
-    store,
-    keys: nodeKeys,
+    ...authority,
     directory: {
       settings: () => model.settings,
       workloadOf: (query) =>
@@ -107,8 +107,6 @@ export async function makeController(options: ControllerOptions = {}) {
         ),
     },
     isLive: options.isLive ?? (async () => false),
-    clock,
-    randomBytes,
     log: silentLog,
     onRevoked: (event) => revoked.push(event),
   })

@@ -76,7 +76,9 @@ async function readPrivate(path: string): Promise<Secret<string>> {
   try {
     file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
   } catch (error) {
-    const remedy = 'restore it from a backup, or move the whole ca folder away to begin anew'
+    const remedy =
+      'restore the ca folder from a backup, or remove the whole state directory to begin anew: every workload must ' +
+      'then join again'
     throw corrupt(path, `cannot be opened (${codeOf(error)})`, remedy)
   }
   try {

@@ -1,5 +1,5 @@
 /**
- * The certificate authority in force: opens or makes its keys, and signs SVIDs and re-attestation credentials.
+ * The certificate authority in force: makes or opens its keys, and signs SVIDs and re-attestation credentials.
  * Two keys: the root, whose certificate is the trust bundle, and the attestation key, which no trust bundle knows.
  * It must never make a new root where there was one, nor sign for longer than its root lives.
  */
@@ -71,12 +71,14 @@ interface Signing {
 }
 
 /**
- * Opens the authority, making it first when the state folder has none.
- * Throws ERR_STATE_CORRUPT (damaged, open to others, or of another trust domain) and ERR_STATE_WRITE.
+ * Opens the authority that `createAuthority` made, now or long ago.
+ * Throws ERR_STATE_CORRUPT (lost, damaged, open to others, or of another trust domain).
  */
-export async function openAuthority(options: AuthorityOptions): Promise<Authority> {
+export async function openAuthority(
+  options: Omit<AuthorityOptions, 'rootLifetimeSeconds'>,
+): Promise<Authority> {
   const { store, trustDomain } = options
-  if (!(await store.exists())) await create(options)
+  if (!(await store.exists())) throw lost()
   const uri = `spiffe://${trustDomain}`
   const root = parsePair(await store.read(ROOT_FILE), { name: ROOT_FILE, uri })
   const attestation = parsePair(await store.read(ATTESTATION_FILE), {
@@ -90,7 +92,7 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
 }
 
 function toAuthority(
-  options: AuthorityOptions,
+  options: Pick<AuthorityOptions, 'trustDomain' | 'clock' | 'randomBytes'>,
   root: StoredPair,
   signing: { readonly root: Signing; readonly attestation: Signing },
 ): Authority {
@@ -137,7 +139,20 @@ function toSigning(keys: Keys, pair: StoredPair, name: string): Signing {
   return { issuer: issuerOf(pair.certificate), key }
 }
 
-async function create(options: AuthorityOptions): Promise<void> {
+/** A new root would make every sidecar distrust every other, and void all credentials, without a word. */
+function lost(): MeshError {
+  const message =
+    'the keys of the certificate authority are gone, but what was accepted under them is still there; restore the ca ' +
+    'folder from a backup, or remove the whole state directory to begin anew: every workload must then join again'
+  return new MeshError('ERR_STATE_CORRUPT', message)
+}
+
+/**
+ * Makes the keys in an empty state directory; leaves those alone that are there. Only for a mesh that never had any.
+ * Throws ERR_STATE_WRITE, ERR_STATE_CORRUPT.
+ */
+export async function createAuthority(options: AuthorityOptions): Promise<void> {
+  if (await options.store.exists()) return
   const { trustDomain, rootLifetimeSeconds: lifetimeSeconds, clock, keys, randomBytes } = options
   const make = async (templateOf: typeof rootTemplate) => {
     const key = await keys.generate()

@@ -17,8 +17,6 @@ import { createJoinToken, type IssuedJoinToken, type JoinTokenRequest } from './
 
 export interface ControllerIdentityOptions {
   readonly trustDomain: string
-  /** Of a root that is made now. */
-  readonly rootLifetimeSeconds: number
   readonly store: IdentityStore
   readonly keys: Keys
   readonly directory: WorkloadDirectory
@@ -39,7 +37,7 @@ export interface ControllerIdentity {
   stop(): void
 }
 
-/** Throws ERR_STATE_CORRUPT, ERR_STATE_WRITE, ERR_CA_NOT_READY. One process per state folder. */
+/** Of an authority that was created. Throws ERR_STATE_CORRUPT, ERR_CA_NOT_READY. One process per state folder. */
 export async function openControllerIdentity(
   options: ControllerIdentityOptions,
 ): Promise<ControllerIdentity> {

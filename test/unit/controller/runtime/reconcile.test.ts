@@ -22,6 +22,7 @@ const REGO = (text: string) => POLICY(`{ rego: { module: ${JSON.stringify(text)}
 const root = (await makeCa()).root.der
 
 interface Stored {
+  faults?: readonly string[]
   state: AcceptedState | undefined
   wasm: ReadonlyMap<string, Uint8Array>
 }
@@ -55,7 +56,7 @@ function makeWorld(disk: Stored = { state: undefined, wasm: new Map() }) {
     },
     compiler: { compile: (unit) => compile(unit.modules[0]?.text ?? '') },
     store: {
-      load: async () => ({ ...disk, faults: [] }),
+      load: async () => ({ faults: [], ...disk }),
       save: async (state, wasm) => {
         if (failSave) throw new MeshError('ERR_STATE_WRITE', 'the disk is full')
         events.push('save')
@@ -63,7 +64,10 @@ function makeWorld(disk: Stored = { state: undefined, wasm: new Map() }) {
         disk.wasm = wasm
       },
     },
-    authority: { ensure: async () => [root] },
+    authority: {
+      create: async () => void events.push('create keys'),
+      ensure: async () => [root],
+    },
     publish: (publication) => {
       events.push('publish')
       published.push(publication)
@@ -114,7 +118,7 @@ t.test('stores before it publishes, and neither when nothing changed', async (t)
   world.write({ 'm.yaml': MESH })
   await world.reconciler.start()
   await world.until(() => world.published.length === 1)
-  t.same(world.events, ['save', 'publish'])
+  t.same(world.events, ['create keys', 'save', 'publish'])
   const passes = world.reconciler.figures().passes
   world.write({ 'm.yaml': `# a comment\n${MESH}` })
   await world.until(() => world.reconciler.figures().passes > passes)
@@ -145,6 +149,15 @@ t.test('a restart publishes what was stored at once, the same bytes', async (t) 
   await second.until(() => second.reconciler.view()?.problems.length === 0)
   t.equal(second.published.length, 1)
   t.match(second.logged.at(-1), 'problem in the manifests ended ERR_MANIFEST_NOT_READABLE')
+  t.notOk(second.events.includes('create keys'), 'a stored mesh has its keys already')
+})
+
+t.test('keys are not made anew where generations are damaged', async (t) => {
+  const world = makeWorld({ faults: ['its digest is wrong'], state: undefined, wasm: new Map() })
+  world.write({ 'm.yaml': MESH })
+  await world.reconciler.start()
+  await world.until(() => world.published.length === 1)
+  t.notOk(world.events.includes('create keys'))
 })
 
 t.test('what can’t be stored is not published, and is tried again', async (t) => {

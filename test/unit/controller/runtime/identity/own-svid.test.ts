@@ -1,11 +1,13 @@
 /** The controller's own certificate, its join tokens' bounds, and its records' writes. */
-import { X509Certificate } from 'node:crypto'
+import { randomBytes, X509Certificate } from 'node:crypto'
 import t from 'tap'
 import { parseJoinToken } from '../../../../../common/attestation.ts'
 import { controllerSpiffeId } from '../../../../../common/spiffe-id.ts'
+import { nodeKeys } from '../../../../../controller/adapters/crypto/keys.ts'
+import { openAuthority } from '../../../../../controller/runtime/identity/authority.ts'
 import { createKeyedLock } from '../../../../../controller/runtime/identity/keyed-lock.ts'
 import { Records } from '../../../../../controller/runtime/identity/records.ts'
-import { makeController } from '../../../../kit/identity-controller.ts'
+import { MemoryStore, makeController } from '../../../../kit/identity-controller.ts'
 
 t.test('serves the reserved id with its root, and renews at half-life', async (t) => {
   const { identity, clock } = await makeController({ svidLifetimeSeconds: 20 })
@@ -28,6 +30,20 @@ t.test('does not start, nor sign, with a root that has ended', async (t) => {
   const { store, clock } = await makeController()
   clock.advance(315_360_000_000)
   await t.rejects(makeController({ store, clock }), { code: 'ERR_CA_NOT_READY' })
+})
+
+t.test('a lost root is said, never replaced; what is there is left alone', async (t) => {
+  const first = await makeController()
+  const { rootFingerprint } = first.identity.authority
+  const again = await makeController({ store: first.store })
+  t.same(again.identity.authority.rootFingerprint, rootFingerprint)
+  const parts = { store: new MemoryStore(), keys: nodeKeys, clock: first.clock, randomBytes }
+  await t.rejects(openAuthority({ trustDomain: 'shop.example', ...parts }), {
+    code: 'ERR_STATE_CORRUPT',
+    message:
+      /restore the ca folder from a backup, or remove the whole state directory .* join again/,
+  })
+  t.equal(parts.store.files, undefined)
 })
 
 t.test(

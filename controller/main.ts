@@ -37,13 +37,24 @@ export async function runController(
     return
   }
   if (parsed.kind === 'mistakes') throw new MeshError('ERR_CONFIG', parsed.mistakes.join('\n'))
+  const signalled = untilSignal()
   await prepareState(parsed.config.state)
   const unlock = await lockState(parsed.config.state)
   try {
-    await run(parsed.config)
+    await run(parsed.config, signalled)
   } finally {
     await unlock()
   }
+}
+
+/**
+ * Resolves at the first SIGTERM or SIGINT. The handlers stay for as long as the process does: where there is none, a
+ * signal ends it in the midst of what it does, and so does signal-exit (of write-file-atomic) during a write.
+ */
+function untilSignal(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  process.on('SIGTERM', resolve).on('SIGINT', resolve)
+  return promise
 }
 
 /** Only the controller's user may see the state: keys lie there, and whoever opens the admin socket makes tokens. */
@@ -61,23 +72,20 @@ async function prepareState(state: string): Promise<void> {
   await rm(join(state, 'tmp'), { recursive: true, force: true })
 }
 
-async function run(config: Config): Promise<void> {
+async function run(config: Config, signalled: Promise<void>): Promise<void> {
   const log = pino({ name: 'postern-controller', level: config.logLevel })
   log.info({ ...config }, 'controller starts')
-  const end = Promise.withResolvers<void>()
-  const { entrance, reconciler, board } = joinCore(config, log, end.reject)
+  const failed = Promise.withResolvers<never>()
+  const { entrance, reconciler, board } = joinCore(config, log, failed.reject)
   const { admin, health } = joinFaces(config, log, { entrance, reconciler, board })
-  const stop = () => end.resolve()
-  process.once('SIGTERM', stop).once('SIGINT', stop)
   try {
     await health.start()
     log.info({ host: config.health.host, port: health.port() }, 'health and metrics are served')
     await admin.start()
     await reconciler.start()
-    await end.promise
+    await Promise.race([signalled, failed.promise])
     log.info({}, 'controller stops')
   } finally {
-    process.off('SIGTERM', stop).off('SIGINT', stop)
     board.stop()
     await reconciler.stop()
     await entrance.stop(GRACE_MS)

@@ -8,6 +8,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  watch,
   writeFileSync,
 } from 'node:fs'
 import { request } from 'node:https'
@@ -128,6 +129,51 @@ t.test('what was accepted outlives the process', async (t) => {
   t.match(await third.published(), { generation, workloads }, 'also without any manifest')
   t.match(await third.problems(), [{ code: 'ERR_MANIFEST_NOT_READABLE', source: { file: './' } }])
   t.match(await third.process.stop(), { code: 0 })
+})
+
+t.test('keys that are gone are never made anew', async (t) => {
+  const { manifests, state } = makeFolders(t)
+  const first = startController(t, { manifests, state })
+  await first.meshPort()
+  await first.process.stop()
+  const ca = join(state, 'ca')
+  const kept = join(state, '..', 'kept')
+  for (const lose of [() => renameSync(ca, kept), () => mkdirSync(ca, { mode: 0o700 })]) {
+    lose()
+    const second = startController(t, { manifests, state })
+    t.match(await second.process.exited, { code: 1 })
+    const said = second.process.lines.at(-1)
+    t.match(said, /ca folder from a backup, or remove the whole state directory .*join again/)
+    t.match(said, /ERR_STATE_CORRUPT/)
+  }
+  t.same(readdirSync(ca), [])
+  rmSync(ca, { recursive: true })
+  renameSync(kept, ca)
+  const third = startController(t, { manifests, state })
+  await third.meshPort()
+  t.match(await third.process.stop(), { code: 0, signal: null })
+})
+
+t.test('SIGTERM in the midst of a write, twice, ends in order', async (t) => {
+  const { manifests, state } = makeFolders(t)
+  const generations = join(state, 'generations')
+  let controller = startController(t, { manifests, state })
+  await controller.meshPort()
+  for (let i = 0; i < 4; i++) {
+    // Any name that is not a stored generation's is a write under way.
+    const watcher = watch(generations, (_, name) => {
+      if (name?.endsWith('.json')) return
+      controller.process.kill('SIGTERM')
+      controller.process.kill('SIGTERM')
+    })
+    const text = `${ENTRY('orders', 18_080)}---\n${RULES(`/edit-${i}`)}`
+    writeFileSync(join(manifests, 'orders.yaml'), text)
+    t.match(await controller.process.exited, { code: 0, signal: null })
+    watcher.close()
+    controller = startController(t, { manifests, state })
+    await controller.meshPort()
+    t.same(controller.logged('stored generation is damaged'), [])
+  }
 })
 
 t.test('a damaged generation is said, and the one before is used', async (t) => {

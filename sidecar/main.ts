@@ -59,8 +59,9 @@ async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
   const stopping = new AbortController()
   const stop = () => stopping.abort()
   process.on('SIGTERM', stop).on('SIGINT', stop)
+  // Known to this process and the controller only: who tells it is taken for this process.
   const instanceId = randomBytes(16).toString('hex')
-  log.info({ ...config, instanceId }, 'sidecar starts')
+  log.info({ ...config }, 'sidecar starts')
   const identity = await startIdentity({
     state: createIdentityState(config.state),
     client: createCsrClient({ controller: config.controller, clock }),
@@ -77,16 +78,16 @@ async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
     config.health === undefined ? undefined : new HealthServer(config.health, () => facts())
   try {
     await health?.start()
-    const svid = await firstSvid(identity, stopping.signal)
-    if (svid === undefined) return
     const onFacts = (now: () => HealthFacts) => {
       facts = now
     }
-    const version = packageVersion()
-    await serve(
-      { config, paths, identity, svid, instanceId, version, clock, log, onFacts },
-      stopping.signal,
-    )
+    const given = { config, paths, identity, instanceId, version: packageVersion(), clock, log }
+    let svid = await firstSvid(identity, stopping.signal)
+    // Each round is one workload's: after a new join the SVID may be another one's.
+    while (svid !== undefined) {
+      svid = await serve({ ...given, svid, onFacts }, stopping.signal)
+      facts = () => waiting(identity)
+    }
   } finally {
     await health?.stop()
     await identity.stop()

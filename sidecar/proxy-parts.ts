@@ -20,14 +20,14 @@ import type { SidecarConfig } from './config.ts'
 import { buildBootstrap, type RunPaths } from './core/envoy/bootstrap.ts'
 import type { CheckWorker, Svid } from './ports.ts'
 import { EnvoySupervisor } from './runtime/envoy-supervisor.ts'
-import type { WorkloadIdentitySource } from './runtime/identity.ts'
+import type { OneWorkload } from './runtime/one-workload.ts'
 import { Reporter } from './runtime/reporter.ts'
 import { XdsProxy } from './runtime/xds-proxy.ts'
 
 export interface ProxyPartsOptions {
   readonly config: SidecarConfig
   readonly paths: RunPaths
-  readonly identity: WorkloadIdentitySource
+  readonly identity: OneWorkload
   readonly svid: Svid
   readonly instanceId: string
   readonly version: string
@@ -145,6 +145,8 @@ export class ProxyParts {
 
   /** Envoy goes first, and slowly: until it has gone, everything that it asks is answered. */
   async stop(drainMs: number): Promise<void> {
+    // The controller must not take what starts in our place for a second one beside us.
+    this.#status.close()
     await this.#supervisor.stop(drainMs)
     this.#leaveIdentity()
     this.#reporter.stop()

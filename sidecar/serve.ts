@@ -1,6 +1,7 @@
 /**
- * What runs once there is an identity, part of the composition root: the check worker and its bundles, then xDS and Envoy on top.
- * In: configuration, identity, its first SVID. Out: resolves when `signal` fired and everything has ended in order.
+ * What runs for one workload, part of the composition root: the check worker and its bundles, then xDS and Envoy on top.
+ * In: configuration, identity, its first SVID. Out: everything has ended in order, since `signal` fired or since the
+ * identity is another workload's now.
  */
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
@@ -12,13 +13,15 @@ import { BundleClient } from './adapters/http/bundle-client.ts'
 import type { HealthFacts } from './adapters/http/health.ts'
 import { spawnCheckThread } from './adapters/worker/check-thread.ts'
 import type { SidecarConfig } from './config.ts'
+import type { LogLabels } from './core/decision-log/record.ts'
 import type { RunPaths } from './core/envoy/bootstrap.ts'
-import type { CheckWorker, Svid } from './ports.ts'
+import type { CheckWorker, IdentitySource, Svid } from './ports.ts'
 import { ProxyParts } from './proxy-parts.ts'
 import { createAccessLogRecorder } from './runtime/access-log-recorder.ts'
 import { startBundleLoop } from './runtime/bundle-loop.ts'
 import { startCheckWorker } from './runtime/check-worker.ts'
 import type { WorkloadIdentitySource } from './runtime/identity.ts'
+import { OneWorkload } from './runtime/one-workload.ts'
 
 export interface ServeOptions {
   readonly config: SidecarConfig
@@ -33,21 +36,17 @@ export interface ServeOptions {
   readonly onFacts: (facts: () => HealthFacts) => void
 }
 
-export async function serve(options: ServeOptions, signal: AbortSignal): Promise<void> {
-  const { config, paths, svid, instanceId, version, log } = options
+/** Resolves with the SVID of the workload that is to be served next, or with undefined when `signal` fired. */
+export async function serve(options: ServeOptions, signal: AbortSignal): Promise<Svid | undefined> {
+  const { config, svid, version, log } = options
+  const identity = new OneWorkload(options.identity, svid.workload)
   const { namespace, name: workload } = svid.workload
-  const labels = { id: instanceId, version, workload, namespace }
+  // Not the instance's id: that one is a secret, and the log is read by many.
+  const labels = { id: randomUUID(), version, workload, namespace }
   const decisionLog = new DecisionLogFile(config.decisionLog)
-  const worker = await startCheckWorker({
-    spawn: () =>
-      spawnCheckThread({ socketPath: paths.authzSocket, decisionLog: config.decisionLog, labels }),
-    compile: (wasm) => WebAssembly.compile(wasm),
-    decisionLog,
-    labels,
-    log: log.child({ component: 'check-worker' }),
-  })
+  const worker = await startWorker(options, decisionLog, labels)
   // The stored bundle answers before Envoy asks.
-  const bundles = await startBundles(options, worker)
+  const bundles = await startBundles(options, identity, worker)
   const recorder = createAccessLogRecorder({
     worker,
     decisionLog,
@@ -57,6 +56,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   })
   const proxy = new ProxyParts({
     ...options,
+    identity,
     worker,
     bundleProblem: () => bundles.problem(),
     decisionsLost: () => recorder.lost(),
@@ -64,25 +64,44 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   })
   const reopen = () => worker.reopenLog()
   process.on('SIGHUP', reopen)
+  let next: Svid | undefined
   try {
     await proxy.start()
     options.onFacts(() => proxy.facts())
-    await fired(signal)
-    log.info({ drainSeconds: config.drainSeconds }, 'sidecar stops')
+    next = await Promise.race([fired(signal), identity.moved])
+    if (next === undefined) log.info({ drainSeconds: config.drainSeconds }, 'sidecar stops')
+    else log.warn({ from: svid.workload, to: next.workload }, 'another workload now; starts anew')
+    return next
   } finally {
     process.off('SIGHUP', reopen)
-    await proxy.stop(config.drainSeconds * 1000)
+    identity.close()
+    // What is configured for a workload that is no more must not be served to the end.
+    await proxy.stop(next === undefined ? config.drainSeconds * 1000 : 0)
     await bundles.stop()
+    if (next !== undefined) await bundles.forget()
     await worker.stop(0)
   }
 }
 
-async function startBundles(options: ServeOptions, worker: CheckWorker) {
-  const { config, identity, svid, log } = options
+function startWorker(options: ServeOptions, decisionLog: DecisionLogFile, labels: LogLabels) {
+  const { config, paths, log } = options
+  return startCheckWorker({
+    spawn: () =>
+      spawnCheckThread({ socketPath: paths.authzSocket, decisionLog: config.decisionLog, labels }),
+    compile: (wasm) => WebAssembly.compile(wasm),
+    decisionLog,
+    labels,
+    log: log.child({ component: 'check-worker' }),
+  })
+}
+
+async function startBundles(options: ServeOptions, identity: IdentitySource, worker: CheckWorker) {
+  const { config, svid, log } = options
   const source = new BundleClient({ target: config.controller, identity })
+  const store = new FileBundleStore(config.state)
   const loop = await startBundleLoop({
     source,
-    store: new FileBundleStore(config.state),
+    store,
     worker,
     workload: `${svid.workload.namespace}/${svid.workload.name}`,
     log: log.child({ component: 'bundles' }),
@@ -90,6 +109,7 @@ async function startBundles(options: ServeOptions, worker: CheckWorker) {
   })
   return {
     problem: () => loop.problem(),
+    forget: () => store.forget(),
     stop: async () => {
       await loop.stop()
       source.close()
@@ -97,9 +117,9 @@ async function startBundles(options: ServeOptions, worker: CheckWorker) {
   }
 }
 
-function fired(signal: AbortSignal): Promise<void> {
+function fired(signal: AbortSignal): Promise<undefined> {
   return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    signal.addEventListener('abort', () => resolve())
+    if (signal.aborted) resolve(undefined)
+    signal.addEventListener('abort', () => resolve(undefined))
   })
 }

@@ -1,10 +1,12 @@
 /**
  * Keeps one Envoy running: starts it, restarts it, looks after changes whether it has settled, drains it at the end.
+ * One whose main thread hangs is killed: its workers would go on with old rules and old certificates.
  * In: a launcher and the admin interface. Out: EnvoyState, and a word to the xDS proxy when Envoy keeps dying.
  * While Envoy is not there, no listener is there: nothing passes.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { planRestart } from '../core/envoy/restart.ts'
+import { judgeSilence, NOT_SILENT, type Silence } from '../core/envoy/silence.ts'
 import type { EnvoyFacts } from '../core/envoy/stats.ts'
 import type { EnvoyState } from '../ports.ts'
 import type { Log } from './xds-ports.ts'
@@ -20,6 +22,8 @@ export interface RunningEnvoy {
   readonly exited: Promise<EnvoyExit>
   /** SIGTERM, then SIGKILL after 2 s. */
   stop(): Promise<void>
+  /** SIGKILL. */
+  kill(): void
 }
 
 export interface EnvoyLauncher {
@@ -27,7 +31,8 @@ export interface EnvoyLauncher {
 }
 
 export interface EnvoyAdmin {
-  isLive(): Promise<boolean>
+  /** Undefined: no answer. */
+  isLive(): Promise<boolean | undefined>
   facts(): Promise<EnvoyFacts | undefined>
   version(): Promise<string>
   drain(): Promise<void>
@@ -63,6 +68,8 @@ const DOWN: EnvoyState & { workersStarted: boolean } = {
 const POLL_MS = 100
 const HEARTBEAT_MS = 5_000
 const DRAIN_POLL_MS = 100
+/** Without a request in flight for so long, nothing is to be waited for: clients may keep idle connections for ever. */
+const DRAIN_IDLE_MS = 300
 
 export class EnvoySupervisor {
   readonly name = 'envoy-supervisor'
@@ -77,6 +84,8 @@ export class EnvoySupervisor {
   #wake: () => void = () => {}
   /** Something changed since the last look: what was read before is out of date. */
   #isStale = true
+  #silence: Silence = NOT_SILENT
+  #isDraining = false
 
   constructor(options: EnvoySupervisorOptions) {
     this.#options = options
@@ -103,23 +112,30 @@ export class EnvoySupervisor {
     this.#wake()
   }
 
-  /** Asks clients to leave, waits for connections to end, at most `graceMs`, and ends Envoy. */
+  /** Asks clients to leave, waits for what is under way to end, at most `graceMs`, and ends Envoy. */
   async stop(graceMs: number): Promise<void> {
-    const { admin, log } = this.#options
-    const deadline = performance.now() + graceMs
-    if (this.#state.live && graceMs > 0) {
-      log.info({ graceMs }, 'draining')
-      await admin.drain()
-      while (performance.now() < deadline && this.#envoy !== undefined) {
-        const facts = await admin.facts()
-        if (facts === undefined || facts.connections === 0) break
-        await delay(DRAIN_POLL_MS)
-      }
-    }
+    this.#isDraining = true
+    if (this.#state.live && graceMs > 0) await this.#drain(graceMs)
     this.#stopping.abort()
     this.#wake()
     await this.#envoy?.stop()
     await Promise.all([this.#running, this.#watching])
+  }
+
+  async #drain(graceMs: number): Promise<void> {
+    const { admin, log } = this.#options
+    log.info({ graceMs }, 'draining')
+    const deadline = performance.now() + graceMs
+    await admin.drain()
+    let busyMs = performance.now()
+    while (performance.now() < deadline && this.#envoy !== undefined) {
+      const facts = await admin.facts()
+      if (facts === undefined || facts.connections === 0) return
+      const nowMs = performance.now()
+      if (facts.busy > 0) busyMs = nowMs
+      else if (nowMs - busyMs >= DRAIN_IDLE_MS) return
+      await delay(DRAIN_POLL_MS)
+    }
   }
 
   async #run(): Promise<void> {
@@ -131,6 +147,7 @@ export class EnvoySupervisor {
       const startedMs = performance.now()
       const envoy = launcher.launch()
       this.#envoy = envoy
+      this.#silence = NOT_SILENT
       log.info({ pid: envoy.pid }, 'envoy started')
       this.#set({ ...this.#state, running: true, reason: '' })
       this.poke()
@@ -167,12 +184,22 @@ export class EnvoySupervisor {
     const version = this.#state.version || (live ? await admin.version() : '')
     // It may have died, and another started, while we asked.
     if (this.#envoy !== envoy) return
-    if (facts === undefined) {
+    this.#judgeSilence(envoy, live !== undefined)
+    if (live === undefined || facts === undefined) {
       this.#isStale = true
       return this.#set({ ...this.#state, live: false })
     }
     const { warming, draining, workersStarted } = facts
     this.#set({ ...this.#state, live, version, warming, draining, workersStarted })
+  }
+
+  #judgeSilence(envoy: RunningEnvoy, hasAnswered: boolean): void {
+    const { silence, isHung } = judgeSilence(this.#silence, hasAnswered, performance.now())
+    this.#silence = silence
+    if (!isHung || this.#isDraining) return
+    this.#silence = NOT_SILENT
+    this.#options.log.error({ pid: envoy.pid }, 'envoy does not answer; it is killed')
+    envoy.kill()
   }
 
   #set(state: SupervisorState): void {

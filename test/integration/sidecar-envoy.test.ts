@@ -5,8 +5,9 @@
 import { once } from 'node:events'
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { Agent } from 'node:http'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import * as grpc from '@grpc/grpc-js'
 import t, { type Test } from 'tap'
 import { toServiceDefinition } from '../../common/grpc-service.ts'
@@ -22,6 +23,7 @@ import {
   startTestController,
   startTestSidecar,
   TestIdentity,
+  WEB,
   WEB_NODE,
 } from '../kit/mesh-parts.ts'
 import { freePort, freePorts } from '../kit/ports.ts'
@@ -254,6 +256,45 @@ t.test(
     await t.rejects(get(port))
   },
 )
+
+t.test('an idle kept-alive connection holds no drain, a request under way does', async (t) => {
+  const { controller, sidecar } = await start(t)
+  const port = await freePort()
+  controller.ads.publish(new Map([[WEB_NODE, snapshotWith(answering(port, 'one'))]]))
+  await sidecar.supervisor.start()
+  await answers(port, 'one')
+  await waitFor(() => sidecar.supervisor.state().live && sidecar.supervisor.state().warming === 0)
+  const idle = connect(port, '127.0.0.1').on('error', () => {})
+  idle.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+  await once(idle, 'data')
+  const busy = connect(port, '127.0.0.1').on('error', () => {})
+  t.teardown(() => [idle, busy].map((socket) => socket.destroy()))
+  busy.write('GET / HTTP/1.1\r\nHost: a\r\n')
+  await waitFor(async () => (await sidecar.admin.facts())?.busy === 1)
+  let isStopped = false
+  const stopped = sidecar.stop(20_000).then(() => {
+    isStopped = true
+  })
+  await delay(1_000)
+  t.notOk(isStopped, 'a request is under way')
+  const answer = once(busy, 'data')
+  busy.write('\r\n')
+  t.match(String((await answer)[0]), /one$/, 'it is answered')
+  const answeredMs = performance.now()
+  await stopped
+  t.ok(performance.now() - answeredMs < 2_000, `${performance.now() - answeredMs} ms later it ends`)
+})
+
+t.test('a closed status answers no ping, while the other streams go on', async (t) => {
+  const { controller, sidecar } = await start(t)
+  controller.ads.publish(new Map([[WEB_NODE, snapshotWith()]]))
+  const report = { nodeId: WEB_NODE, instanceId: 'one', enforcedGeneration: '' }
+  sidecar.status.report(report)
+  await waitFor(() => controller.status.isLive(WEB.uid, 'another'), { what: 'a live instance' })
+  sidecar.status.close()
+  await waitFor(async () => !(await controller.status.isLive(WEB.uid, 'another')))
+  t.ok(sidecar.proxy.isConnected(), 'configuration still comes')
+})
 
 t.test('Envoy dies at once with its parent, however that ends', async (t) => {
   const { sidecar } = await start(t)

@@ -185,9 +185,10 @@ export async function startTestSidecar(t: Pick<Test, 'teardown'>, options: TestS
     drainSeconds: 2,
     log,
   })
+  const admin = new AdminClient(paths.adminSocket)
   const supervisor = new EnvoySupervisor({
     launcher,
-    admin: new AdminClient(paths.adminSocket),
+    admin,
     onStart: () => proxy.envoyStarts(),
     onCrashLoop: (reason) => proxy.envoyKeepsDying(reason),
     log,
@@ -218,7 +219,7 @@ export async function startTestSidecar(t: Pick<Test, 'teardown'>, options: TestS
     return stopped
   }
   t.teardown(() => stop())
-  return { proxy, supervisor, client, status, envoyServer, cache, paths, stop }
+  return { proxy, supervisor, admin, client, status, envoyServer, cache, paths, stop }
 }
 
 /** A listener on a loopback port that answers every request with this text. */

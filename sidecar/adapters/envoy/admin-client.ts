@@ -15,9 +15,10 @@ export class AdminClient {
     this.#socketPath = socketPath
   }
 
-  /** Whether Envoy's state is LIVE. */
-  async isLive(): Promise<boolean> {
-    return (await this.#ask('GET', '/ready'))?.status === 200
+  /** Whether Envoy's state is LIVE; undefined: its main thread does not answer. */
+  async isLive(): Promise<boolean | undefined> {
+    const answer = await this.#ask('GET', '/ready')
+    return answer === undefined ? undefined : answer.status === 200
   }
 
   async facts(): Promise<EnvoyFacts | undefined> {

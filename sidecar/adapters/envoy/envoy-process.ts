@@ -24,6 +24,10 @@ export interface EnvoyProcessOptions {
 /** Last log lines that are kept as the reason of a death. */
 const KEPT_LINES = 3
 const STOP_GRACE_MS = 2_000
+const UTIL_LINUX = [
+  ['setpriv', 'Envoy could outlive its sidecar'],
+  ['flock', 'two sidecars could use one state directory'],
+] as const
 
 /** Throws ERR_TOOL_MISSING, with what to do, unless Envoy can be started here. */
 export function checkTools(envoyPath: string, path: string): void {
@@ -31,9 +35,9 @@ export function checkTools(envoyPath: string, path: string): void {
     const message = `envoy is not at ${envoyPath}; run \`make tools\`, or pass --envoy PATH or POSTERN_ENVOY`
     throw new MeshError('ERR_TOOL_MISSING', message)
   }
-  if (!path.split(delimiter).some((dir) => dir !== '' && isExecutable(join(dir, 'setpriv')))) {
-    const message =
-      'setpriv is not on the PATH; install util-linux (without it Envoy could outlive its sidecar)'
+  for (const [tool, purpose] of UTIL_LINUX) {
+    if (path.split(delimiter).some((dir) => dir !== '' && isExecutable(join(dir, tool)))) continue
+    const message = `${tool} is not on the PATH; install util-linux (without it ${purpose})`
     throw new MeshError('ERR_TOOL_MISSING', message)
   }
 }
@@ -65,6 +69,7 @@ export class EnvoyProcess implements EnvoyLauncher {
       pid: child.pid ?? 0,
       exited: exitOf(child, lastLines),
       stop: () => stop(child),
+      kill: () => child.kill('SIGKILL'),
     }
   }
 

@@ -2,7 +2,7 @@
  * The last good policy bundle as one file of the state directory (0600), replaced atomically.
  * Its revision is the hash of its content, so that damage shows when it is unpacked.
  */
-import { readFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import writeFileAtomic from 'write-file-atomic'
 import { MeshError } from '../../../common/errors.ts'
@@ -26,6 +26,11 @@ export class FileBundleStore implements BundleStore {
       const message = `cannot read ${this.#path}; check its owner and mode`
       throw new MeshError('ERR_STATE_CORRUPT', message, { cause })
     }
+  }
+
+  /** It was another workload's. */
+  async forget(): Promise<void> {
+    await rm(this.#path, { force: true })
   }
 
   async save(archive: Uint8Array): Promise<void> {

@@ -20,6 +20,7 @@ export type StatusReport = Omit<MessageInitShape<typeof ProxyReportSchema>, '$ty
 export class StatusClient {
   #call: Call | undefined
   #report: StatusReport | undefined
+  #isClosed = false
 
   /** Sends the report, if it differs from the last one. */
   report(report: StatusReport): void {
@@ -28,7 +29,15 @@ export class StatusClient {
     if (!isSame) this.#send('')
   }
 
+  /** Answers no ping from now on: to the controller this process is gone, while its other streams go on. */
+  close(): void {
+    this.#isClosed = true
+    this.#call?.cancel()
+    this.#call = undefined
+  }
+
   attach(session: ControllerSession): void {
+    if (this.#isClosed) return
     const method = toServiceDefinition(ProxyStatus).Stream
     if (method === undefined) throw new Error('ProxyStatus.Stream is not in the descriptor')
     const call = session.channel.makeBidiStreamRequest(
@@ -40,6 +49,7 @@ export class StatusClient {
     call.on('data', (command: ProxyCommand) => this.#send(command.ping))
     call.on('error', () => {})
     call.on('status', (status: grpc.StatusObject) => {
+      if (this.#isClosed) return
       session.fail(new Error(`status stream ended: ${grpc.status[status.code]} ${status.details}`))
     })
     session.signal.addEventListener('abort', () => {

@@ -8,13 +8,17 @@ export interface EnvoyFacts {
   readonly workersStarted: boolean
   /** Open downstream connections, the admin's own left out. */
   readonly connections: number
+  /** Requests under way, and connections that are not HTTP's: what a drain waits for. */
+  readonly busy: number
 }
 
 /** For `/stats?filter=`: everything that `readStats` reads. */
 export const STATS_FILTER =
-  '^(listener_manager\\.(total_listeners_|total_filter_chains_|workers_started)|cluster_manager\\.warming_clusters|listener\\..*\\.downstream_cx_active)'
+  '^(listener_manager\\.(total_listeners_|total_filter_chains_|workers_started)|cluster_manager\\.warming_clusters|(listener|http)\\..*\\.downstream_(cx|rq)_active)'
 
 const CONNECTIONS = /^listener\.(?!admin\.)(?!.*\.worker_\d+\.).*\.downstream_cx_active$/
+const HTTP_CONNECTIONS = /^http\.(?!admin\.).*\.downstream_cx_active$/
+const HTTP_REQUESTS = /^http\.(?!admin\.).*\.downstream_rq_active$/
 
 export function readStats(text: string): EnvoyFacts {
   const stats = new Map<string, number>()
@@ -23,7 +27,9 @@ export function readStats(text: string): EnvoyFacts {
     if (colon > 0) stats.set(line.slice(0, colon), Number(line.slice(colon + 2)))
   }
   const value = (name: string) => stats.get(name) ?? 0
-  const connections = [...stats].filter(([name]) => CONNECTIONS.test(name))
+  const sum = (pattern: RegExp) =>
+    [...stats].reduce((sum, [name, count]) => (pattern.test(name) ? sum + count : sum), 0)
+  const connections = sum(CONNECTIONS)
   return {
     warming:
       value('listener_manager.total_listeners_warming') + value('cluster_manager.warming_clusters'),
@@ -32,6 +38,7 @@ export function readStats(text: string): EnvoyFacts {
       value('listener_manager.total_filter_chains_draining'),
     activeListeners: value('listener_manager.total_listeners_active'),
     workersStarted: value('listener_manager.workers_started') === 1,
-    connections: connections.reduce((sum, [, count]) => sum + count, 0),
+    connections,
+    busy: sum(HTTP_REQUESTS) + Math.max(0, connections - sum(HTTP_CONNECTIONS)),
   }
 }

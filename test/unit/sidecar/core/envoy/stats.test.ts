@@ -3,6 +3,12 @@ import t from 'tap'
 import { readStats, STATS_FILTER } from '../../../../../sidecar/core/envoy/stats.ts'
 
 const TEXT = `cluster_manager.warming_clusters: 1
+http.admin.downstream_cx_active: 7
+http.admin.downstream_rq_active: 7
+http.inbound/8080/tls.downstream_cx_active: 2
+http.inbound/8080/tls.downstream_rq_active: 1
+http.outbound/9000.downstream_cx_active: 1
+http.outbound/9000.downstream_rq_active: 3
 listener.127.0.0.1_8080.downstream_cx_active: 3
 listener.127.0.0.1_8080.worker_0.downstream_cx_active: 3
 listener.[__1]_8081.downstream_cx_active: 2
@@ -16,7 +22,7 @@ listener_manager.workers_started: 1
 `
 
 t.test(
-  'sums what warms and what drains; counts connections once, without the admin’s',
+  'sums what warms and what drains; counts connections once, without the admin’s; busy are requests and what is not HTTP',
   async (t) => {
     t.same(readStats(TEXT), {
       warming: 3,
@@ -24,6 +30,7 @@ t.test(
       activeListeners: 2,
       workersStarted: true,
       connections: 5,
+      busy: 4 + 2,
     })
   },
 )
@@ -35,6 +42,7 @@ t.test('nothing is zero', async (t) => {
     activeListeners: 0,
     workersStarted: false,
     connections: 0,
+    busy: 0,
   })
 })
 

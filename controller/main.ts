@@ -12,6 +12,7 @@ import { ManifestFolder } from './adapters/files/folder.ts'
 import { AdminServer } from './adapters/http/admin.ts'
 import { HealthServer } from './adapters/http/health.ts'
 import { OpaRegoCompiler } from './adapters/opa/rego-compiler.ts'
+import { createConditionStore } from './adapters/state/condition-store.ts'
 import { FileGenerationStore } from './adapters/state/generation-store.ts'
 import { lockState } from './adapters/state/state-lock.ts'
 import { type Config, parseConfig } from './config.ts'
@@ -82,12 +83,13 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
     await health.start()
     log.info({ host: config.health.host, port: health.port() }, 'health and metrics are served')
     await admin.start()
+    await board.start()
     await reconciler.start()
     await Promise.race([signalled, failed.promise])
     log.info({}, 'controller stops')
   } finally {
-    board.stop()
     await reconciler.stop()
+    await board.stop()
     await entrance.stop(GRACE_MS)
     await admin.stop()
     await health.stop()
@@ -117,7 +119,9 @@ function joinCore(config: Config, log: Logger, fail: (error: unknown) => void): 
     view: () => reconciler.view(),
     proxies: entrance.proxies,
     revoked: () => entrance.revoked(),
+    conditions: createConditionStore(config.state),
     clock,
+    log: log.child({ component: 'status' }),
   })
   reconciler.onChange(() => board.refresh())
   entrance.proxies.onChange(() => board.touch())

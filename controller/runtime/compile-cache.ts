@@ -3,6 +3,7 @@
  * each, and the modules' bytes. A failure of the world (no opa, no disk) is tried again; a failure of the policy is not.
  */
 import { MeshError } from '../../common/errors.ts'
+import type { Artifact } from '../core/accept/objects.ts'
 import type { CompileState } from '../core/accept/settle.ts'
 import type { CompileResult, Log, RegoCompiler, RegoUnit } from './ports.ts'
 
@@ -49,11 +50,12 @@ export class CompileCache {
   /** What an earlier process compiled. */
   seed(
     unitDigest: string,
-    ready: { wasmDigest: string; readsBody: boolean },
+    ready: Pick<Artifact, 'wasmDigest' | 'readsBody' | 'rules'>,
     wasm: Uint8Array,
   ): void {
-    this.#entries.set(unitDigest, { state: { kind: 'ready', ...ready } })
-    this.#wasm.set(ready.wasmDigest, wasm)
+    const { wasmDigest, readsBody, rules = [] } = ready
+    this.#entries.set(unitDigest, { state: { kind: 'ready', wasmDigest, readsBody, rules } })
+    this.#wasm.set(wasmDigest, wasm)
   }
 
   /** Starts what is not known yet, ends what nobody needs any more, forgets the oldest results beyond a bound. */
@@ -107,9 +109,9 @@ export class CompileCache {
 
   #settle(result: CompileResult): CompileState {
     if (!result.ok) return { kind: 'failed', problems: result.problems }
-    const { wasm, wasmDigest, readsBody } = result
+    const { wasm, wasmDigest, readsBody, rules } = result
     this.#wasm.set(wasmDigest, wasm)
-    return { kind: 'ready', wasmDigest, readsBody }
+    return { kind: 'ready', wasmDigest, readsBody, rules }
   }
 
   #forget(digest: string, entry: Entry): void {

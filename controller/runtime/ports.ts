@@ -5,6 +5,7 @@ import type { Problem } from '../../common/errors.ts'
 import type { XdsSnapshot } from '../../common/xds.ts'
 import type { AcceptedState } from '../core/accept/objects.ts'
 import type { Model } from '../core/model/mesh.ts'
+import type { ConditionTimes } from '../core/status/conditions.ts'
 
 /** One file of the manifests folder. Paths are relative to the folder, with `/`. */
 export type ManifestFile =
@@ -37,6 +38,8 @@ export type CompileResult =
       readonly wasmDigest: string
       /** Whether evaluation may read the request's body; true when in doubt. */
       readonly readsBody: boolean
+      /** Slash paths of its rules, sorted. */
+      readonly rules: readonly string[]
     }
   | { readonly ok: false; readonly problems: readonly Problem[] }
 
@@ -95,6 +98,14 @@ export interface GenerationStore {
   load(): Promise<LoadedGeneration>
   /** Resolves when it is on disk. `wasm` holds at least what the state names. Errors: ERR_STATE_WRITE. */
   save(state: AcceptedState, wasm: ReadonlyMap<string, Uint8Array>): Promise<void>
+}
+
+/** When each condition took its status: outlives the process, and nothing depends on it. */
+export interface ConditionStore {
+  /** Empty when there is nothing, or nothing that can be read. */
+  load(): Promise<ConditionTimes>
+  /** Errors: ERR_STATE_WRITE. */
+  save(times: ConditionTimes): Promise<void>
 }
 
 /** The certificate authority as reconciling needs it. */

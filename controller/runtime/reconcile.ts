@@ -45,6 +45,8 @@ export interface View {
   readonly publication: Publication | undefined
   /** Epoch milliseconds at which `publication` was first served. */
   readonly publishedAtMs: number | undefined
+  /** Of what was stored, before the manifests were read. */
+  readonly isRestored: boolean
 }
 
 export interface ReconcileFigures {
@@ -136,7 +138,7 @@ export class Reconciler {
     this.#hasMesh ||= settlement.model !== undefined
     log.info({ objects: accepted.length }, 'stored generation restored')
     // What is wrong is said by the first pass, with its places in the files.
-    await this.#serve(proposals, { ...settlement, problems: [] })
+    await this.#serve(proposals, { ...settlement, problems: [] }, true)
   }
 
   async #run(signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
@@ -166,7 +168,7 @@ export class Reconciler {
     this.#compile.want(settlement.units)
     const holdMs = this.#holdFor(settlement)
     if (holdMs > 0) {
-      this.#show(proposals, settlement, this.#view?.publication)
+      this.#show({ proposals, settlement, isRestored: false }, this.#view?.publication)
       return { requeueAfterMs: holdMs }
     }
     await this.#makeKeys(settlement)
@@ -227,11 +229,11 @@ export class Reconciler {
     )
   }
 
-  async #serve(proposals: Proposals, settlement: Settlement): Promise<void> {
+  async #serve(proposals: Proposals, settlement: Settlement, isRestored = false): Promise<void> {
     const { authority, publish, log } = this.#options
     const { model } = settlement
     if (model === undefined) {
-      this.#show(proposals, settlement, this.#view?.publication)
+      this.#show({ proposals, settlement, isRestored }, this.#view?.publication)
       return
     }
     const trustBundle = await authority.ensure(model)
@@ -241,17 +243,20 @@ export class Reconciler {
       await publish(next)
       log.info({ generation: next.generation, workloads: next.snapshots.size }, 'published')
     }
-    this.#show(proposals, settlement, next)
+    this.#show({ proposals, settlement, isRestored }, next)
   }
 
-  #show(proposals: Proposals, settlement: Settlement, publication: Publication | undefined): void {
+  #show(
+    found: Pick<View, 'proposals' | 'settlement' | 'isRestored'>,
+    publication: Publication | undefined,
+  ): void {
+    const { proposals, settlement } = found
     const problems = [...proposals.problems, ...settlement.problems]
     const isSame = publication?.generation === this.#view?.publication?.generation
     const publishedAtMs =
       publication === undefined || isSame ? this.#view?.publishedAtMs : this.#options.clock.now()
     this.#view = {
-      proposals,
-      settlement,
+      ...found,
       problems,
       inForce: this.#state.accepted,
       publication,

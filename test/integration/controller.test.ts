@@ -19,6 +19,7 @@ import type { Svid } from '../../sidecar/ports.ts'
 import { type ControllerProcess, fetchSvid, startController } from '../kit/controller.ts'
 import { toPem } from '../kit/identity.ts'
 import { tempDir } from '../kit/tempdir.ts'
+import { waitFor } from '../kit/wait.ts'
 
 const API = 'apiVersion: postern.dev/v1alpha1\n'
 const MESH = `${API}kind: Mesh
@@ -129,6 +130,47 @@ t.test('what was accepted outlives the process', async (t) => {
   t.match(await third.published(), { generation, workloads }, 'also without any manifest')
   t.match(await third.problems(), [{ code: 'ERR_MANIFEST_NOT_READABLE', source: { file: './' } }])
   t.match(await third.process.stop(), { code: 0 })
+})
+
+t.test('times of conditions outlive the process, a refused object’s too', async (t) => {
+  const { manifests, state } = makeFolders(t)
+  const bad = `${ENTRY('orders', 18_080)}---\n${RULES('/a').replace('rules:', 'rulez:')}`
+  const first = startController(t, { manifests, state })
+  await first.meshPort()
+  writeFileSync(join(manifests, 'orders.yaml'), bad)
+  await first.process.waitFor(async () => (await first.problems()).length > 0)
+  const timesOf = async (controller: ControllerProcess) => {
+    const path = 'namespaces/shop/authorizationpolicies/orders'
+    const conditions = (await controller.object(path))?.status?.conditions ?? []
+    return conditions.map((c) => [c.type, c.status, c.lastTransitionTime])
+  }
+  const before = await timesOf(first)
+  t.match(before[0], ['Accepted', 'False'])
+  await first.process.stop()
+  // Times have seconds: a time that began anew would be another.
+  const later = Date.parse(String(before[0]?.[2])) + 2000
+  await waitFor(() => Date.now() > later)
+  const second = startController(t, { manifests, state })
+  await second.meshPort()
+  await second.process.waitFor(async () => (await second.problems()).length > 0)
+  t.same(await timesOf(second), before)
+})
+
+t.test('data and a rule at one place are refused', async (t) => {
+  const { manifests, state } = makeFolders(t)
+  const library = `${API}kind: PolicyLibrary
+metadata: { name: roles, namespace: shop }
+spec: { data: { envoy: { authz: { allow: true } } } }
+`
+  writeFileSync(join(manifests, 'library.yaml'), library)
+  const uses = REGO('a').replace('  rego:\n', '  rego:\n    libraries: [{ name: roles }]\n')
+  writeFileSync(join(manifests, 'rego.yaml'), uses)
+  const controller = startController(t, { manifests, state })
+  await controller.meshPort()
+  await controller.process.waitFor(async () => (await controller.problems()).length > 0)
+  t.match(await controller.problems(), [
+    { code: 'ERR_FIELD_VALUE', field: 'spec.rego', message: /^data\.envoy\.authz\.allow is both/ },
+  ])
 })
 
 t.test('keys that are gone are never made anew', async (t) => {

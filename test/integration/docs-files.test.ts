@@ -19,7 +19,7 @@ const PAGE = readTables('docs/reference/ports-and-files.md')
 /** Files that the stack keeps in a sidecar's directory by its own choice of options. */
 const OPTIONAL = ['join-token', 'decisions.jsonl']
 /** Being written; it is renamed to its name when it is whole. */
-const BEING_WRITTEN = /^(?:xds-cache|policy-bundle\.tar\.gz|identity\.json)\.\d+$/
+const BEING_WRITTEN = /^(?:conditions\.json|xds-cache|policy-bundle\.tar\.gz|identity\.json)\.\d+$/
 
 interface Entry {
   /** From the state directory; a directory ends with `/`. */
@@ -101,6 +101,7 @@ t.test('files, modes and metrics are those of the pages', { timeout: 90_000 }, a
   const isStored = () =>
     readdirSync(own).filter((n) => n === 'xds-cache' || n.startsWith('policy-'))
   await waitFor(() => isStored().length === 2, { what: 'the last good to be stored' })
+  await waitFor(() => readdirSync(stack.state).includes('conditions.json'))
 
   compare(t, documented('The controller'), found(stack.state))
   compare(t, documented('A sidecar', 'The run directory'), found(own))

@@ -54,7 +54,7 @@ t.test('with the real opa', async (t) => {
         ],
       }),
     )
-    t.match(result, { ok: true, readsBody: true })
+    t.match(result, { ok: true, readsBody: true, rules: Array })
   })
 
   t.test('errors have file, line and column', async (t) => {

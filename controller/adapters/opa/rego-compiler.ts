@@ -78,7 +78,7 @@ export class OpaRegoCompiler implements RegoCompiler {
     }
     const wasm = await extractWasm(join(job.dir, 'bundle.tar.gz'))
     const wasmDigest = createHash('sha256').update(wasm).digest('hex')
-    return { ok: true, wasm, wasmDigest, readsBody: trees.some(readsBody) }
+    return { ok: true, wasm, wasmDigest, readsBody: trees.some(readsBody), rules }
   }
 
   /** Problems of syntax and types, or undefined. */

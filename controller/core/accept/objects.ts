@@ -29,6 +29,8 @@ export interface Artifact {
   readonly entrypoint: string
   readonly wasmDigest: string
   readonly readsBody: boolean
+  /** Slash paths of its rules. Absent: stored by an earlier version. */
+  readonly rules?: readonly string[]
   readonly data: unknown
 }
 

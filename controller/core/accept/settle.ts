@@ -10,7 +10,8 @@ import type { RegoPolicy } from '../../../common/policy-set.ts'
 import type { AuthorizationPolicy, Kind, PolicyLibrary, PosternObject } from '../crd/index.ts'
 import type { Model } from '../model/mesh.ts'
 import { attributeProblems, type RegoProblem } from '../rego/attribute.ts'
-import { resolveRego, type Unit } from '../rego/unit.ts'
+import { findHidden } from '../rego/data.ts'
+import { dataHidden, resolveRego, type Unit } from '../rego/unit.ts'
 import { translate } from '../translate/index.ts'
 import {
   type AcceptedObject,
@@ -24,7 +25,12 @@ import type { Proposal } from './propose.ts'
 export type CompileState =
   | { readonly kind: 'pending' }
   | { readonly kind: 'failed'; readonly problems: readonly Problem[] }
-  | { readonly kind: 'ready'; readonly wasmDigest: string; readonly readsBody: boolean }
+  | {
+      readonly kind: 'ready'
+      readonly wasmDigest: string
+      readonly readsBody: boolean
+      readonly rules: readonly string[]
+    }
 
 /** Which version of an object is used. */
 export type Choice = 'candidate' | 'accepted' | 'none'
@@ -171,8 +177,14 @@ class Settling {
       this.#fallBack(key)
       return this.#choices.get(key) === 'accepted' ? this.#acceptedArtifact(key) : undefined
     }
-    const { wasmDigest, readsBody } = state
-    return { unitDigest: unit.digest, entrypoint: unit.entrypoint, wasmDigest, readsBody, data }
+    const { wasmDigest, readsBody, rules } = state
+    const hidden = findHidden(data, rules)
+    if (hidden !== undefined) {
+      problems.push({ problem: dataHidden(refOfObject(policy), hidden) })
+      return undefined
+    }
+    const { digest: unitDigest, entrypoint } = unit
+    return { unitDigest, entrypoint, wasmDigest, readsBody, rules, data }
   }
 
   /** Undefined only when the last good version had no Rego. */

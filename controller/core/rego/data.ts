@@ -1,6 +1,6 @@
 /**
  * Base documents of several libraries as one. In: JSON values. Out: their deep merge, or the place where two differ.
- * Objects merge by key; anything else must be equal. Never lets one library's value win silently.
+ * Objects merge by key; anything else must be equal. Never lets one library's value win silently, nor a rule's.
  */
 import { canonicalJson } from '../../../common/bundle.ts'
 
@@ -37,6 +37,23 @@ function merge(a: unknown, b: unknown, path: readonly string[]): Merged {
     entries.set(key, merged.value)
   }
   return { value: Object.fromEntries(entries) }
+}
+
+/**
+ * The first path (dots) at which a rule and a value are both: the rule would hide the value, or the value the rule.
+ * `rules` are slash paths.
+ */
+export function findHidden(data: unknown, rules: readonly string[]): string | undefined {
+  const isHidden = (rule: string) => {
+    let at: unknown = data
+    for (const step of rule.split('/')) {
+      if (!isObject(at)) return true
+      if (!Object.hasOwn(at, step)) return false
+      at = at[step]
+    }
+    return true
+  }
+  return rules.find(isHidden)?.replaceAll('/', '.')
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

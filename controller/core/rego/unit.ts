@@ -190,3 +190,13 @@ function dataConflict(object: ObjectRef, field: string, path: string): Problem {
     remedy: 'give the data of the libraries different names',
   }
 }
+
+export function dataHidden(object: ObjectRef, path: string): Problem {
+  return {
+    code: 'ERR_FIELD_VALUE',
+    object,
+    field: 'spec.rego',
+    message: `data.${path} is both a rule of its modules and data of its libraries`,
+    remedy: 'give the data another name, or the module another package',
+  }
+}

@@ -2,6 +2,7 @@
  * Conditions as Kubernetes has them: one per type, whose time changes only when its status does.
  * Source: Kubernetes API conventions, "Typical status properties".
  */
+import type { ObjectKey } from '../accept/objects.ts'
 import type { Condition } from '../crd/index.ts'
 
 /** A condition before its times are known. */
@@ -12,6 +13,10 @@ export interface Finding {
   readonly message: string
 }
 
+/** What of a condition says when its status changed. */
+export type ConditionTime = Pick<Condition, 'type' | 'status' | 'lastTransitionTime'>
+export type ConditionTimes = ReadonlyMap<ObjectKey, readonly ConditionTime[]>
+
 /** Origin: the CRDs' `maxLength`. */
 const MAX_MESSAGE = 32_768
 
@@ -19,7 +24,7 @@ const MAX_MESSAGE = 32_768
 export function toConditions(
   findings: readonly Finding[],
   observedGeneration: number,
-  before: readonly Condition[],
+  before: readonly ConditionTime[],
   now: string,
 ): readonly Condition[] {
   return findings.map(({ type, status, reason, message }) => {

@@ -7,9 +7,9 @@ import { formatRef, type Problem } from '../../../common/errors.ts'
 import { TYPE_URLS } from '../../../common/xds.ts'
 import { type AcceptedObject, isKind, type ObjectKey, type Seen } from '../accept/objects.ts'
 import type { Proposal } from '../accept/propose.ts'
-import type { Condition, Kind, PosternObject } from '../crd/index.ts'
+import type { Kind, PosternObject } from '../crd/index.ts'
 import { type Model, nodeId, type Workload } from '../model/mesh.ts'
-import { type Finding, toConditions } from './conditions.ts'
+import { type ConditionTimes, type Finding, toConditions } from './conditions.ts'
 import { workloadsOf } from './feeds.ts'
 
 /** What of a proxy's state goes in; the runtime's ProxyState fits. */
@@ -40,7 +40,7 @@ export interface StatusInput {
   /** Why a workload's credential was revoked, by workload UID. */
   readonly revoked: ReadonlyMap<string, string>
   /** Conditions so far, by object. */
-  readonly before: ReadonlyMap<ObjectKey, readonly Condition[]>
+  readonly before: ConditionTimes
   /** RFC 3339. */
   readonly now: string
 }
@@ -174,6 +174,33 @@ function nackOf({ object, workloads }: Subject): string | undefined {
     return `the proxy of ${workload.namespace}/${workload.name} refused its ${what}: ${nack.message}`
   }
   return undefined
+}
+
+/** Refusals as problems of the workloads whose proxies refused. */
+export function nackProblems(
+  input: Pick<StatusInput, 'served' | 'proxies' | 'inForce'>,
+): readonly Problem[] {
+  const workloads = new Map(
+    [...(input.served?.model.workloads.values() ?? [])].map((w) => [nodeId(w), w]),
+  )
+  return input.proxies.flatMap(({ nodeId, nacks }) => {
+    const workload = workloads.get(nodeId)
+    if (workload === undefined) return []
+    const { namespace, name } = workload
+    const object = { kind: 'WorkloadEntry', namespace, name }
+    const source = input.inForce.get(formatRef(object))?.source
+    return nacks.map(
+      ({ typeUrl, message }): Problem => ({
+        code: 'ERR_PROXY_NACK',
+        object,
+        field: '',
+        message: `its proxy refused its ${typeUrl.split('.').at(-1)}: ${message}`,
+        remedy:
+          'free the port, if it says so, or take the edit back; until then the last accepted stays',
+        ...(source === undefined ? {} : { source }),
+      }),
+    )
+  })
 }
 
 function enforcementOf(subject: Subject): { enforced: string; finding: Finding } {

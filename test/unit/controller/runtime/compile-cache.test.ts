@@ -15,6 +15,7 @@ const ready = (digest: string): CompileResult => ({
   wasm: new TextEncoder().encode(digest),
   wasmDigest: `w-${digest}`,
   readsBody: false,
+  rules: [],
 })
 
 /** A compiler that answers when the test says so. */
@@ -104,7 +105,7 @@ t.test('an edit that is taken back finds its result, for a while', async (t) => 
     )
   }
   cache.want([])
-  t.match(cache.stateOf(unit('u69')), { kind: 'ready', readsBody: true })
+  t.match(cache.stateOf(unit('u69')), { kind: 'ready', readsBody: true, rules: [] })
   t.same(cache.stateOf(unit('u0')), { kind: 'pending' }, 'the oldest are forgotten')
   t.equal(cache.wasm().size, 64)
   cache.want([unit('u69')])

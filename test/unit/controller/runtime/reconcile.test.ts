@@ -37,7 +37,7 @@ function makeWorld(disk: Stored = { state: undefined, wasm: new Map() }) {
   let failSave = false
   let compile = async (text: string): Promise<CompileResult> => {
     const wasm = new TextEncoder().encode(text)
-    return { ok: true, wasm, wasmDigest: sha256Hex(wasm), readsBody: false }
+    return { ok: true, wasm, wasmDigest: sha256Hex(wasm), readsBody: false, rules: [] }
   }
   let uid = 0
   const note = (fields: object, message: string) => {
@@ -184,7 +184,7 @@ t.test('an edit waits for its Rego and comes into force as one', async (t) => {
   world.compileBy(async (text) => {
     await gate.promise
     const wasm = new TextEncoder().encode(text)
-    return { ok: true, wasm, wasmDigest: sha256Hex(wasm), readsBody: false }
+    return { ok: true, wasm, wasmDigest: sha256Hex(wasm), readsBody: false, rules: [] }
   })
   world.write({
     'm.yaml': MESH,

@@ -67,7 +67,8 @@ function compiled(unit: Unit): CompileState {
     return { kind: 'failed', problems: [{ ...problem, remedy: 'r', source }] }
   }
   if (unit.modules.some((m) => m.text.includes('wait'))) return { kind: 'pending' }
-  return { kind: 'ready', wasmDigest: `wasm-${unit.digest}`, readsBody: false }
+  const rules = ['lib/roles', 'envoy/authz/allow']
+  return { kind: 'ready', wasmDigest: `wasm-${unit.digest}`, readsBody: false, rules }
 }
 
 function step(state: AcceptedState, files: Files) {

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { attributeProblems } from '../../../../../controller/core/rego/attribute.ts'
-import { mergeData } from '../../../../../controller/core/rego/data.ts'
+import { findHidden, mergeData } from '../../../../../controller/core/rego/data.ts'
 import { type RegoLibraryObject, resolveRego } from '../../../../../controller/core/rego/unit.ts'
 
 const policy = (rego: object) => ({ metadata: { namespace: 'shop', name: 'p' }, spec: { rego } })
@@ -141,4 +141,15 @@ t.test('problems go to whom they belong', async (t) => {
   t.match(attributeProblems(ref, [problem('ERR_REGO_COMPILE')], onlyLibraries), [
     { problem: { field: 'spec.rego.libraryRef' } },
   ])
+})
+
+t.test('a rule and data at one place are found, also where one is above the other', async (t) => {
+  const data = { roles: { alice: ['guest'] }, envoy: { authz: { limit: 5 } }, n: 1 }
+  t.equal(findHidden(data, ['envoy/authz/allow', 'roles/bob']), undefined)
+  t.equal(findHidden(data, ['envoy/authz/allow', 'envoy/authz/limit']), 'envoy.authz.limit')
+  t.equal(findHidden(data, ['roles']), 'roles')
+  t.equal(findHidden(data, ['n/is_one']), 'n.is_one', 'a value where the package would be')
+  t.equal(findHidden(data, ['roles/alice/is_guest']), 'roles.alice.is_guest')
+  t.equal(findHidden(data, ['constructor', 'roles/toString']), undefined)
+  t.equal(findHidden({}, ['a/b']), undefined)
 })

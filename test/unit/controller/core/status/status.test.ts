@@ -7,6 +7,7 @@ import type { PosternObject } from '../../../../../controller/core/crd/index.ts'
 import { nodeId } from '../../../../../controller/core/model/mesh.ts'
 import {
   buildStatuses,
+  nackProblems,
   type ProxyReading,
   type StatusInput,
 } from '../../../../../controller/core/status/status.ts'
@@ -217,4 +218,19 @@ t.test('a time changes only with its status', async (t) => {
   const changed = statusOf({ before, now: LATER, proxies: [] }, P).conditions
   t.equal(changed.Enforced?.lastTransitionTime, LATER)
   t.equal(changed.Accepted?.lastTransitionTime, '2026-11-24T00:00:00Z')
+})
+
+t.test('a refusal is a problem of the workload, with its file', async (t) => {
+  const nacks = [{ typeUrl: TYPE_URLS.listener, message: 'address already in use' }]
+  const stranger = proxy('gone', { nacks })
+  t.match(nackProblems(input({ proxies: [proxy('orders', { nacks }), stranger] })), [
+    {
+      code: 'ERR_PROXY_NACK',
+      object: { kind: 'WorkloadEntry', namespace: 'shop', name: 'orders' },
+      message: 'its proxy refused its Listener: address already in use',
+      source: { file: 'f.yaml' },
+    },
+  ])
+  t.same(nackProblems(input()), [])
+  t.same(nackProblems(input({ served: undefined, proxies: [proxy('orders', { nacks })] })), [])
 })

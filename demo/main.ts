@@ -1,9 +1,9 @@
 /**
  * `make demo`: starts the shop with all real parts, makes the calls, prints the table, exits 1 when one row differs.
- * KEEP=1 keeps it up until Ctrl-C and prints what to try. Nothing of it is left behind.
+ * KEEP=1 keeps it up until Ctrl-C and prints what to try. Nothing of it is left behind, also when a signal ends it.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { formatTable } from '../cli/output/table.ts'
 import type { DecisionRecord } from '../common/decision.ts'
@@ -13,7 +13,7 @@ import { edits } from './edits.ts'
 import { probe, waitFor } from './process.ts'
 import { makeRogueIdentity } from './rogue.ts'
 import { portsOf, WORKLOADS } from './shop.ts'
-import { type Stack, startStack } from './stack.ts'
+import { Stack } from './stack.ts'
 import { fetchIdentity } from './tester.ts'
 
 /** ALS entries arrive in batches; a record that isn't there by then is missing. */
@@ -90,9 +90,12 @@ Logs are in ${work}. Ctrl-C ends it all.
 `
 }
 
-function untilSignal(): Promise<void> {
+/** Resolves with the exit code of the first signal that ends the demo; a second one ends it at once. */
+function untilSignal(): Promise<number> {
   return new Promise((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.once(signal, () => resolve(128 + constants.signals[signal]))
+    }
   })
 }
 
@@ -106,36 +109,48 @@ async function refuseTakenPorts(): Promise<void> {
   }
 }
 
-export async function runDemo(keep: boolean): Promise<boolean> {
-  await refuseTakenPorts()
+/** Starts the stack and makes the calls; resolves with whether each row is as expected. */
+async function show(stack: Stack, keep: boolean): Promise<boolean> {
   const start = performance.now()
+  const seconds = () => ((performance.now() - start) / 1000).toFixed(1)
+  await stack.start()
+  process.stdout.write(
+    `controller, ${WORKLOADS.length} sidecars with Envoy and 3 apps are up after ${seconds()} s\n\n`,
+  )
+  const results = await makeCalls(stack)
+  process.stdout.write(formatTable([HEADING, ...results.map((r) => r.cells)]))
+  const wrong = results.filter((r) => !r.ok).length
+  const right = results.length - wrong
+  process.stdout.write(`\n${right} of ${results.length} calls as expected, ${seconds()} s\n`)
+  if (keep) process.stdout.write(formatHints(stack))
+  return wrong === 0
+}
+
+/** Resolves with the exit code: 0, 1 when a row differs, or a signal's when it came before the table was there. */
+export async function runDemo(keep: boolean): Promise<number> {
+  await refuseTakenPorts()
+  const signal = untilSignal()
   const work = mkdtempSync(join(tmpdir(), 'postern-demo-'))
-  let stack: Stack | undefined
+  const stack = new Stack({ work })
   try {
-    stack = await startStack({ work })
-    const up = ((performance.now() - start) / 1000).toFixed(1)
-    process.stdout.write(
-      `controller, ${WORKLOADS.length} sidecars with Envoy and 3 apps are up after ${up} s\n\n`,
-    )
-    const results = await makeCalls(stack)
-    process.stdout.write(formatTable([HEADING, ...results.map((r) => r.cells)]))
-    const wrong = results.filter((r) => !r.ok).length
-    const took = ((performance.now() - start) / 1000).toFixed(1)
-    process.stdout.write(
-      `\n${results.length - wrong} of ${results.length} calls as expected, ${took} s\n`,
-    )
-    if (keep) {
-      process.stdout.write(formatHints(stack))
-      await untilSignal()
-    }
-    return wrong === 0
+    const code = await Promise.race([
+      show(stack, keep).then((isRight) => (isRight ? 0 : 1)),
+      signal,
+    ])
+    if (keep) await signal
+    return code
   } finally {
-    await stack?.stop()
+    await stack.stop()
     if (process.env.POSTERN_DEMO_LOGS === undefined) rmSync(work, { recursive: true, force: true })
     else process.stdout.write(`logs are kept in ${work}\n`)
   }
 }
 
 if (import.meta.main) {
-  process.exitCode = (await runDemo(process.env.KEEP === '1')) ? 0 : 1
+  // Calls that a signal cut short have timers and sockets of their own: nothing waits for them.
+  const code = await runDemo(process.env.KEEP === '1').catch((error: unknown) => {
+    process.stderr.write(`${String(error)}\n`)
+    return 1
+  })
+  process.exit(code)
 }

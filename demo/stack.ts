@@ -41,6 +41,7 @@ export class Stack {
   readonly sidecars = new Map<string, Child>()
   readonly apps: Child[] = []
   controller: Child | undefined
+  #isStopped = false
   readonly #offset: number
   readonly #sidecarArgs: readonly string[]
 
@@ -93,6 +94,7 @@ export class Stack {
     if (!this.sidecars.has(workload)) {
       writeFileSync(tokenFile, await this.createToken(workload), { mode: 0o600 })
     }
+    if (this.#isStopped) throw new Error(`stopped before the sidecar of ${workload} started`)
     const child = startNode({
       name: `sidecar ${workload}`,
       args: [
@@ -136,20 +138,27 @@ export class Stack {
     return join(this.stateOf(workload), 'decisions.jsonl')
   }
 
+  /** Starts the apps, the controller and all sidecars; resolves when each says that it is ready. */
+  async start(): Promise<void> {
+    this.startApps()
+    await this.startController()
+    await Promise.all(WORKLOADS.map((workload) => this.startSidecar(workload)))
+    await Promise.all(WORKLOADS.map((workload) => this.untilReady(workload)))
+  }
+
+  /** Ends all children; also in the middle of `start()`, which fails then. */
   async stop(): Promise<void> {
+    this.#isStopped = true
     await Promise.all([...this.sidecars.values(), ...this.apps].map((child) => child.stop()))
     await this.controller?.stop()
   }
 }
 
-/** Starts the apps, the controller and all sidecars; resolves when each says that it is ready. */
+/** A stack that has started; what had started is ended again when one part fails. */
 export async function startStack(options: StackOptions): Promise<Stack> {
   const stack = new Stack(options)
   try {
-    stack.startApps()
-    await stack.startController()
-    await Promise.all(WORKLOADS.map((workload) => stack.startSidecar(workload)))
-    await Promise.all(WORKLOADS.map((workload) => stack.untilReady(workload)))
+    await stack.start()
     return stack
   } catch (error) {
     await stack.stop()

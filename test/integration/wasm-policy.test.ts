@@ -59,6 +59,38 @@ t.test('memory has an upper bound', async (t) => {
   t.equal(allow({}), true)
 })
 
+t.test('host builtins tell sets from arrays, as OPA does', async (t) => {
+  const allow = await load(`
+s := {"b", "a", input.name}
+allow := {
+	"set": sprintf("%v %v %v", [s, set(), [{1, 2.5}]]),
+	"keys": sprintf("%v", [{1: "x", "a": input.n}]),
+	"query": urlquery.encode_object({"q": s}),
+	"prefix": strings.any_suffix_match("abc", {"x", "bc"}),
+	"notArray": sprintf_of(s),
+	"odd": date_of(s),
+}
+sprintf_of(x) := "text" if sprintf("%v", x)
+else := "undefined"
+date_of(x) := "date" if time.date(x)
+else := "undefined"`)
+  t.same(allow({ name: 'é', n: 1 }), {
+    set: '{"a", "b", "é"} set() [{1, 2.5}]',
+    keys: '{1: "x", "a": 1}',
+    query: 'q=a&q=b&q=%C3%A9',
+    prefix: true,
+    notArray: 'undefined',
+    odd: 'undefined',
+  })
+})
+
+t.test('a text that would not be exactly OPA’s is an error', async (t) => {
+  const allow = await load('allow if sprintf("%v", [input.x]) == "1"')
+  t.equal(allow({ x: 1 }), true)
+  const odd = await load('allow if sprintf("%v", [json.unmarshal(input.x)]) == "1"')
+  t.throws(() => odd({ x: '1.0' }), /not supported/)
+})
+
 t.test('host builtins see values and give values', async (t) => {
   const allow = await load(`
 allow := [

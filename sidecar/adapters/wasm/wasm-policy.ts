@@ -9,6 +9,7 @@ import { createRequire } from 'node:module'
 import type { LoadedPolicy } from '@open-policy-agent/opa-wasm'
 import { builtins } from './builtins/all.ts'
 import { type BuiltinContext, BuiltinError } from './builtins/builtin.ts'
+import { parseRego } from './rego-value.ts'
 
 /** The package's ESM entry exports less than its types say. */
 const opaWasm = createRequire(import.meta.url)(
@@ -34,6 +35,8 @@ interface Exports {
   readonly opa_malloc: (size: number) => number
   readonly opa_json_parse: (address: number, length: number) => number
   readonly opa_json_dump: (address: number) => number
+  /** As Rego's own text, which tells sets from arrays. */
+  readonly opa_value_dump: (address: number) => number
   readonly builtins: () => number
   readonly opa_wasm_abi_version?: WebAssembly.Global
 }
@@ -137,7 +140,9 @@ export class WasmPolicy {
   ): number {
     const builtin = builtins.get(name)
     if (builtin === undefined) throw new Error(`builtin ${name} is not supported`)
-    const values = operands.map((address) => readJson(memory, exports, address))
+    const values = operands.map((address) =>
+      parseRego(readText(memory, exports.opa_value_dump(address))),
+    )
     try {
       const result = builtin(this.#context, ...values)
       return result === undefined ? 0 : writeJson(memory, exports, result)
@@ -165,16 +170,8 @@ function readResult(results: unknown): unknown {
   return (results[0] as { result: unknown }).result
 }
 
-/** Integers beyond a double become bigint. */
 function readJson(memory: WebAssembly.Memory, exports: Exports, address: number): object {
-  const text = readText(memory, exports.opa_json_dump(address))
-  return /\d{16}/.test(text) ? JSON.parse(text, keepIntegers) : JSON.parse(text)
-}
-
-function keepIntegers(_key: string, value: unknown, ...rest: { source?: string }[]): unknown {
-  const source = rest[0]?.source
-  if (typeof value !== 'number' || source === undefined || Number.isSafeInteger(value)) return value
-  return /^-?\d+$/.test(source) ? BigInt(source) : value
+  return JSON.parse(readText(memory, exports.opa_json_dump(address)))
 }
 
 function writeJson(memory: WebAssembly.Memory, exports: Exports, value: unknown): number {

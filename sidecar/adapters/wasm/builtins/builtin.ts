@@ -4,12 +4,14 @@
  * evaluation as an error. Builtins are synchronous and, within one evaluation, give equal answers to equal operands.
  */
 
+import { RegoNumber, RegoObject, RegoSet } from '../rego-value.ts'
+
 export interface BuiltinContext {
   /** The one instant of this evaluation, epoch nanoseconds. */
   readonly nowNs: bigint
 }
 
-/** Operands are JSON values (sets are arrays; integers that a double can't hold are bigint). Undefined: no result. */
+/** Operands are as `parseRego` gives them: sets are no arrays. Undefined: no result. */
 export type Builtin = (context: BuiltinContext, ...operands: readonly unknown[]) => unknown
 
 export type Builtins = ReadonlyMap<string, Builtin>
@@ -30,7 +32,10 @@ export function arrayOperand(value: unknown): readonly unknown[] {
 }
 
 export function objectOperand(value: unknown): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
+  if (value instanceof RegoObject)
+    throw new RangeError('objects with keys that are no strings are not supported')
+  const isOther = Array.isArray(value) || value instanceof RegoSet || value instanceof RegoNumber
+  if (typeof value !== 'object' || value === null || isOther)
     throw new BuiltinError('operand must be an object')
   return value as Record<string, unknown>
 }
@@ -38,6 +43,7 @@ export function objectOperand(value: unknown): Readonly<Record<string, unknown>>
 /** Integers only; numbers with a fraction are refused. */
 export function bigintOperand(value: unknown): bigint {
   if (typeof value === 'bigint') return value
+  if (value instanceof RegoNumber) return bigintOperand(Number(value.text))
   if (typeof value !== 'number' || !Number.isSafeInteger(value))
     throw new BuiltinError('operand must be an integer')
   return BigInt(value)

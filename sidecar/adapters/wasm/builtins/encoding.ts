@@ -4,6 +4,7 @@
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import { parseQuery } from '../../../core/input/go-url.ts'
+import { RegoSet } from '../rego-value.ts'
 import { type Builtin, BuiltinError, objectOperand, stringOperand } from './builtin.ts'
 
 const HASHES = ['md5', 'sha1', 'sha256', 'sha512']
@@ -60,12 +61,13 @@ function decodeObject(text: string): Record<string, string[]> {
   }
 }
 
-/** Values are a string or an array of strings; names are sorted, as Go's url.Values.Encode does. */
+/** Values are a string or an array or set of strings; names are sorted, as Go's url.Values.Encode does. */
 function encodeObject(object: Readonly<Record<string, unknown>>): string {
   const pairs: string[] = []
   for (const name of Object.keys(object).sort(byCodePoint)) {
     const value = object[name]
-    for (const v of Array.isArray(value) ? value : [value])
+    const list = value instanceof RegoSet ? value.items : value
+    for (const v of Array.isArray(list) ? list : [value])
       pairs.push(`${escapeQuery(name)}=${escapeQuery(stringOperand(v))}`)
   }
   return pairs.join('&')

@@ -5,6 +5,7 @@
  */
 import { createSecretKey } from 'node:crypto'
 import { parseExactJson } from '../../../core/input/exact-json.ts'
+import { RegoNumber } from '../rego-value.ts'
 import {
   type Builtin,
   type BuiltinContext,
@@ -151,6 +152,7 @@ function timeOf(value: unknown): number {
 /** Numbers come as number, as bigint, or (from a token) as JSON.rawJSON. */
 function toNumber(value: unknown): number | undefined {
   if (typeof value === 'number' || typeof value === 'bigint') return Number(value)
+  if (value instanceof RegoNumber) return Number(value.text)
   if (typeof value === 'object' && value !== null && 'rawJSON' in value && Object.isFrozen(value))
     return Number(value.rawJSON)
   return undefined

@@ -2,6 +2,7 @@
  * String builtins that OPA's WASM leaves to the host: prefixes, suffixes, counting, indexes, sprintf; and trace.
  * Positions count characters (code points), as OPA does. Source: OPA topdown/strings.go.
  */
+import { RegoSet } from '../rego-value.ts'
 import { arrayOperand, type Builtin, BuiltinError, stringOperand } from './builtin.ts'
 import { sprintf } from './sprintf.ts'
 
@@ -21,6 +22,7 @@ export const stringBuiltins: Readonly<Record<string, Builtin>> = {
 function textsOf(value: unknown): readonly string[] {
   if (typeof value === 'string') return [value]
   if (Array.isArray(value)) return value.map(stringOperand)
+  if (value instanceof RegoSet) return value.items.map(stringOperand)
   throw new BuiltinError('operand must be a string or a collection of strings')
 }
 

@@ -1,5 +1,10 @@
 import t from 'tap'
 import { sprintf } from '../../../../../../sidecar/adapters/wasm/builtins/sprintf.ts'
+import {
+  RegoNumber,
+  RegoObject,
+  RegoSet,
+} from '../../../../../../sidecar/adapters/wasm/rego-value.ts'
 
 /** Answers of OPA 1.22.2. */
 const answers: readonly [string, readonly unknown[], string][] = [
@@ -16,6 +21,20 @@ const answers: readonly [string, readonly unknown[], string][] = [
   ['x', [1, 'a', 1.5, [1]], 'x%!(EXTRA int64=1, string=a, float64=1.5, string=[1])'],
   ['%d %t', ['ab', true], '%!d(string=ab) %!t(string=true)'],
   ['%s', [5], '%!s(int64=5)'],
+  ['%v %g', [1234567.5, 100000000.5], '1.2345675e+06 1.000000005e+08'],
+  ['%v', [[new RegoNumber('1.0'), 'é😀']], '[1.0, "é😀"]'],
+  ['%v', [new RegoSet([[1], new RegoSet([2]), 'b', 3, 1])], '{1, 3, "b", [1], {2}}'],
+  ['%s %d', [new RegoSet([]), new RegoSet([1])], 'set() %!d(string={1})'],
+  [
+    '%v',
+    [
+      new RegoObject([
+        ['a', true],
+        [1, 'x'],
+      ]),
+    ],
+    '{1: "x", "a": true}',
+  ],
   ['%s %d', [2n ** 70n, 2n ** 70n], '1180591620717411303424 1180591620717411303424'],
 ]
 for (const [format, values, want] of answers)
@@ -35,6 +54,18 @@ const refused: readonly [string, readonly unknown[]][] = [
   ['%q', ['\u0001']],
   ['%v', [Number.POSITIVE_INFINITY]],
   ['%5v', []],
+  ['%v', [['\u0001']]],
+  ['%v', [{ '\u00a0': 1 }]],
+  ['%v', [new RegoNumber('1.0')]],
+  ['%+v', [5]],
+  ['%+v', [1.5]],
+  ['%+q', ['é']],
+  ['%05.3d', [7]],
+  ['%.0d', [0]],
+  ['%.2x', ['éa']],
+  ['%O', [8]],
+  ['%T', ['a']],
+  ['%U', [5]],
 ]
 for (const [format, values] of refused)
   t.test(`${format} of ${String(values)} is an error rather than another text`, async (t) => {

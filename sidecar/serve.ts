@@ -85,9 +85,10 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
 
 function startWorker(options: ServeOptions, decisionLog: DecisionLogFile, labels: LogLabels) {
   const { config, paths, log } = options
+  const { torn } = decisionLog
+  const data = { socketPath: paths.authzSocket, decisionLog: config.decisionLog, torn, labels }
   return startCheckWorker({
-    spawn: () =>
-      spawnCheckThread({ socketPath: paths.authzSocket, decisionLog: config.decisionLog, labels }),
+    spawn: () => spawnCheckThread(data),
     compile: (wasm) => WebAssembly.compile(wasm),
     decisionLog,
     labels,

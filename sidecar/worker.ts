@@ -72,7 +72,7 @@ function messageOf(error: unknown): string {
 
 async function start(message: Extract<ToWorker, { kind: 'start' }>): Promise<void> {
   try {
-    log = new DecisionLogFile(data.decisionLog)
+    log = new DecisionLogFile(data.decisionLog, undefined, data.torn)
     breakers = message.breakers
     if (message.bundle !== undefined) await activate(message.bundle)
     server = await startExtAuthzServer({ socketPath: data.socketPath, check })

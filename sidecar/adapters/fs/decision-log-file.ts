@@ -3,12 +3,13 @@
  * with the kernel before the answer leaves. Two threads may append to one file; each line is one write.
  * A file that was rotated away is opened anew.
  */
-import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync, statSync, writeSync } from 'node:fs'
 
 /** `-` for standard output, else a path. */
 export type DecisionLogTarget = string
 
 const STDOUT_FD = 1
+const NEWLINE = 0x0a
 /** No descriptor: a closed log must not write to a file that got its number since. */
 const CLOSED = -1
 /** How often the path is compared with the open file. */
@@ -22,26 +23,36 @@ export class DecisionLogFile {
   readonly #nowMs: () => number
   #fd: number
   #checkedAtMs: number
-  /** The last line was written in part: the next one starts on a line of its own. */
-  #isTorn = false
+  /** The last line was written in part: the next one, of whichever thread, starts on a line of its own. */
+  readonly torn: SharedArrayBuffer
+  readonly #torn: Int32Array
 
-  /** Throws when the file can't be opened. */
-  constructor(target: DecisionLogTarget, monotonicMs: () => number = () => performance.now()) {
+  /** `torn` is that of the other thread that writes to this target. Throws when the file can't be opened. */
+  constructor(
+    target: DecisionLogTarget,
+    monotonicMs: () => number = () => performance.now(),
+    torn: SharedArrayBuffer = new SharedArrayBuffer(4),
+  ) {
     this.#nowMs = monotonicMs
+    this.torn = torn
+    this.#torn = new Int32Array(torn)
     this.#checkedAtMs = monotonicMs()
     this.#path = target === '-' ? undefined : target
     this.#fd = this.#path === undefined ? STDOUT_FD : open(this.#path)
+    if (this.#path !== undefined && endsWithinLine(this.#path)) Atomics.store(this.#torn, 0, 1)
   }
 
   /** Appends one record; false when it could not be written whole. Never throws. */
   append(record: unknown): boolean {
     try {
       if (this.#nowMs() - this.#checkedAtMs > ROTATION_CHECK_MS) this.#followRotation()
-      const line = `${this.#isTorn ? '\n' : ''}${JSON.stringify(record)}\n`
-      this.#isTorn = true
-      writeWhole(this.#fd, Buffer.from(line))
-      this.#isTorn = false
-      return true
+      const json = `${JSON.stringify(record)}\n`
+      const isTorn = Atomics.exchange(this.#torn, 0, 0) === 1
+      const bytes = Buffer.from(isTorn ? `\n${json}` : json)
+      const written = writeWhole(this.#fd, bytes)
+      if (written === bytes.length) return true
+      if (isTorn || written > 0) Atomics.store(this.#torn, 0, 1)
+      return false
     } catch {
       return false
     }
@@ -52,7 +63,7 @@ export class DecisionLogFile {
     if (this.#path === undefined) return
     const old = this.#fd
     this.#fd = open(this.#path)
-    this.#isTorn = false
+    Atomics.store(this.#torn, 0, Number(endsWithinLine(this.#path)))
     closeSync(old)
   }
 
@@ -74,7 +85,24 @@ function open(path: string): number {
   return openSync(path, 'a', 0o600)
 }
 
-function writeWhole(fd: number, bytes: Uint8Array): void {
+/** Whether a regular file ends without a line end, as after a full disk or a kill. One that we can't read: no. */
+function endsWithinLine(path: string): boolean {
+  let fd = CLOSED
+  try {
+    const { size } = statSync(path)
+    if (size === 0) return false
+    fd = openSync(path, 'r')
+    const last = Buffer.alloc(1)
+    return readSync(fd, last, 0, 1, size - 1) === 1 && last[0] !== NEWLINE
+  } catch {
+    return false
+  } finally {
+    if (fd !== CLOSED) closeSync(fd)
+  }
+}
+
+/** How many bytes could be written. */
+function writeWhole(fd: number, bytes: Uint8Array): number {
   let written = 0
   let waitedMs = 0
   while (written < bytes.length) {
@@ -82,9 +110,10 @@ function writeWhole(fd: number, bytes: Uint8Array): void {
       written += writeSync(fd, bytes, written)
     } catch (error) {
       const isFull = (error as NodeJS.ErrnoException).code === 'EAGAIN'
-      if (!isFull || waitedMs >= FULL_PIPE_WAIT_MS) throw error
+      if (!isFull || waitedMs >= FULL_PIPE_WAIT_MS) return written
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, FULL_PIPE_STEP_MS)
       waitedMs += FULL_PIPE_STEP_MS
     }
   }
+  return written
 }

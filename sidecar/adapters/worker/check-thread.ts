@@ -11,6 +11,8 @@ export interface CheckThreadData {
   readonly socketPath: string
   /** `-` for standard output, else a path. */
   readonly decisionLog: string
+  /** Of the main thread's decision log. */
+  readonly torn?: SharedArrayBuffer
   readonly labels: LogLabels
 }
 

@@ -14,6 +14,17 @@ t.test('each record is one line, after what was there', async (t) => {
   t.equal(readFileSync(path, 'utf8'), '{"a":0}\n{"a":1}\n{"a":"x\\ny"}\n')
 })
 
+t.test('a line that a killed process left unfinished spoils no other', async (t) => {
+  const path = join(tempDir(t), 'log')
+  writeFileSync(path, '{"a":0}\n{"to')
+  const main = new DecisionLogFile(path)
+  const worker = new DecisionLogFile(path, undefined, main.torn)
+  t.equal(worker.append({ a: 1 }), true)
+  t.equal(main.append({ a: 2 }), true)
+  for (const log of [main, worker]) log.close()
+  t.equal(readFileSync(path, 'utf8'), '{"a":0}\n{"to\n{"a":1}\n{"a":2}\n')
+})
+
 t.test('a new file is readable by its owner alone', async (t) => {
   const path = join(tempDir(t), 'log')
   new DecisionLogFile(path).close()

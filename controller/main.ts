@@ -155,8 +155,9 @@ function joinFaces(config: Config, log: Logger, { entrance, reconciler, board }:
 function whyNotOpen(reconciler: Reconciler): string {
   const view = reconciler.view()
   if (view === undefined) return 'the manifests were not read yet'
-  const problem = view.problems.find((p) => p.code === 'ERR_MESH_MISSING') ?? view.problems[0]
+  const problem = view.problems.find((p) => p.code === 'ERR_MESH_MISSING')
+  // Whoever can reach the health port reads this: nothing of what manifests say.
   return problem === undefined
-    ? 'nothing is published yet'
+    ? 'nothing is published yet; see `postern get problems`'
     : `${problem.message}; ${problem.remedy}`
 }

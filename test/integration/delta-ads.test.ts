@@ -3,7 +3,9 @@
  * Certificates are issued by the controller's own CA code; clients are plain grpc-js and node:https.
  */
 import { once } from 'node:events'
+import { connect as connectHttp2 } from 'node:http2'
 import { request as httpsRequest } from 'node:https'
+import { connect as plainConnect } from 'node:net'
 import { connect, type TLSSocket } from 'node:tls'
 import { create } from '@bufbuild/protobuf'
 import * as grpc from '@grpc/grpc-js'
@@ -278,16 +280,95 @@ t.test('shows a renewed certificate to new connections', async (t) => {
   t.not(await serial(), before)
 })
 
-t.test('does not let those without a certificate keep out those with one', async (t) => {
+async function isServed(socket: TLSSocket): Promise<void> {
+  await once(socket, 'secureConnect')
+  // HTTP/2 settings.
+  await once(socket, 'data')
+}
+
+t.test('strangers keep out neither those with a certificate nor each other', async (t) => {
   const { ca, server } = await startController(t, { maxConnections: 8 })
-  for (let i = 0; i < 2; i++) await once(tlsConnect(t, server.port(), 'h2'), 'secureConnect')
-  const third = tlsConnect(t, server.port(), 'h2')
-  third.on('error', () => {})
-  await waitFor(() => third.destroyed)
-  const named = tlsConnect(t, server.port(), 'h2', await makeSvid(ca))
-  await once(named, 'secureConnect')
-  await once(named, 'data')
-  t.pass('the named one is served: it got HTTP/2 settings')
+  const svid = await makeSvid(ca)
+  const silent = Array.from({ length: 2 }, () => {
+    const socket = plainConnect({ port: server.port(), host: '127.0.0.1' })
+    t.teardown(() => socket.destroy())
+    return socket.on('error', () => {})
+  })
+  await Promise.all(silent.map((socket) => once(socket, 'connect')))
+  await isServed(tlsConnect(t, server.port(), 'h2', svid))
+  await waitFor(() => silent[0]?.destroyed, { what: 'the oldest silent one to make room' })
+  const nameless = [1, 2, 3].map(() => tlsConnect(t, server.port(), 'h2').on('error', () => {}))
+  await isServed(nameless[2] as TLSSocket)
+  await waitFor(() => nameless.filter((s) => s.destroyed).length === 1)
+  await isServed(tlsConnect(t, server.port(), 'h2', svid))
+})
+
+t.test('one workload can not take all connections', async (t) => {
+  const { ca, server } = await startController(t)
+  const svid = await makeSvid(ca)
+  const own: TLSSocket[] = []
+  for (let i = 0; i < 65; i++) {
+    const socket = tlsConnect(t, server.port(), 'h2', svid)
+      .on('error', () => {})
+      .resume()
+    own.push(socket)
+    await once(socket, 'secureConnect')
+  }
+  await waitFor(() => own[0]?.destroyed, { what: 'its oldest to make room' })
+  t.equal(own.filter((s) => s.destroyed).length, 1)
+})
+
+t.test('a stranger that sends more than an attestation takes is cut off', async (t) => {
+  const { ca, server } = await startController(t)
+  const pour = async (socket: TLSSocket) => {
+    socket.on('error', () => {})
+    await once(socket, 'secureConnect')
+    socket.write('GET / HTTP/1.1\r\nhost: a\r\ncontent-length: 999999999\r\n\r\n')
+    socket.resume()
+    const chunk = Buffer.alloc(64 * 1024)
+    const timer = setInterval(() => socket.write(chunk), 1)
+    t.teardown(() => clearInterval(timer))
+    return socket
+  }
+  const named = await pour(tlsConnect(t, server.port(), 'http/1.1', await makeSvid(ca)))
+  const nameless = await pour(tlsConnect(t, server.port(), 'http/1.1'))
+  await waitFor(() => nameless.destroyed)
+  t.notOk(named.destroyed)
+  t.ok(nameless.bytesWritten > 256 * 1024)
+
+  const session = connectHttp2(`https://127.0.0.1:${server.port()}`, { rejectUnauthorized: false })
+  t.teardown(() => session.destroy())
+  session.on('error', () => {})
+  const headers = {
+    ':method': 'POST',
+    ':path': '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources',
+    'content-type': 'application/grpc',
+    te: 'trailers',
+  }
+  const timer = setInterval(() => {
+    if (session.destroyed) return clearInterval(timer)
+    const stream = session.request(headers).on('error', () => {})
+    stream.write(Buffer.concat([Buffer.from([0, 0, 0x3f, 0xff, 0xff]), Buffer.alloc(60_000)]))
+  }, 2)
+  t.teardown(() => clearInterval(timer))
+  await waitFor(() => session.destroyed, { what: 'the HTTP/2 stranger to be cut off' })
+})
+
+t.test('a message nested without end is refused, and hurts nobody', async (t) => {
+  const { ca, ads, target } = await startController(t)
+  ads.publish(new Map([[NODE, snapshotOf('one')]]))
+  const method = toServiceDefinition(AggregatedDiscoveryService).DeltaAggregatedResources
+  if (method === undefined) throw new Error('no such method')
+  const client = channel(t, ca, target, await makeSvid(ca))
+  const same = (bytes: Buffer) => bytes
+  const call = client.makeBidiStreamRequest(method.path, same, same)
+  const status = new Promise<grpc.StatusObject>((resolve) => call.on('status', resolve))
+  call.on('error', () => {}).on('data', () => {})
+  call.write(Buffer.alloc(1_000_000, 0x0b))
+  t.not((await status).code, grpc.status.OK)
+  const stream = new AdsStream(channel(t, ca, target, await makeSvid(ca)))
+  stream.send({ nodeId: NODE })
+  t.match(await stream.response(0), { resources: [{ name: 'l' }] })
 })
 
 t.test('accepts no more connections than its bound', async (t) => {

@@ -18,11 +18,16 @@ export interface FolderOptions {
   readonly pollMs?: number
   /** Files beyond are unreadable, bytes. Default 4 MiB. */
   readonly maxFileBytes?: number
+  /** Files that come after so many bytes of others are unreadable. Default 64 MiB. */
+  readonly maxFolderBytes?: number
+  /** Files and directories; a folder with more is unreadable. Default 20,000. */
+  readonly maxEntries?: number
 }
 
 const DEFAULT_SETTLE_MS = 30
 const DEFAULT_POLL_MS = 2000
 const DEFAULT_MAX_FILE_BYTES = 4 * 1024 * 1024
+const DEFAULT_MAX_FOLDER_BYTES = 64 * 1024 * 1024
 /** A folder that never rests is read all the same after so many settle times. */
 const MAX_SETTLES = 5
 /** How long a file must be gone to count as deleted, milliseconds: some editors rename the old one away first. */
@@ -46,9 +51,12 @@ export class ManifestFolder implements ManifestSource {
     }
     this.#known = scan.files.map((f) => f.path)
     const files: ManifestFile[] = []
+    let bytesLeft = this.#options.maxFolderBytes ?? DEFAULT_MAX_FOLDER_BYTES
     for (const file of scan.files) {
       signal.throwIfAborted()
-      files.push(await this.#readFile(file))
+      const read = await this.#readFile(file, bytesLeft)
+      files.push(read)
+      if ('text' in read) bytesLeft -= Buffer.byteLength(read.text)
     }
     return files
   }
@@ -60,19 +68,21 @@ export class ManifestFolder implements ManifestSource {
 
   async #scan(): Promise<Scan> {
     try {
-      return await scanFolder(this.#options.folder)
+      return await scanFolder(this.#options.folder, this.#options.maxEntries)
     } catch (cause) {
       const message = `manifests folder ${this.#options.folder} can't be read: ${reason(cause)}`
       throw new MeshError('ERR_CONFIG', message, { retry: 'backoff', cause })
     }
   }
 
-  async #readFile(file: ScannedFile): Promise<ManifestFile> {
+  async #readFile(file: ScannedFile, bytesLeft: number): Promise<ManifestFile> {
     if (file.unreadable !== undefined) return { path: file.path, unreadable: file.unreadable }
     const maxBytes = this.#options.maxFileBytes ?? DEFAULT_MAX_FILE_BYTES
     try {
       const bytes = await readBounded(file.absolute, maxBytes)
       if (bytes === undefined) return { path: file.path, unreadable: `more than ${maxBytes} bytes` }
+      if (bytes.length > bytesLeft)
+        return { path: file.path, unreadable: 'the folder has too many bytes in all' }
       return { path: file.path, text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) }
     } catch (error) {
       const unreadable = error instanceof TypeError ? 'it is not UTF-8 text' : reason(error)
@@ -81,6 +91,9 @@ export class ManifestFolder implements ManifestSource {
   }
 }
 
+/** What a file may grow between its size and its end; an editor writes it anew instead. */
+const GROWTH_BYTES = 64 * 1024
+
 /** The file's bytes, or undefined when there are more than `maxBytes`. */
 async function readBounded(path: string, maxBytes: number): Promise<Uint8Array | undefined> {
   // O_NONBLOCK: a pipe put in the file's place must not hold the controller up.
@@ -88,8 +101,15 @@ async function readBounded(path: string, maxBytes: number): Promise<Uint8Array |
   try {
     const found = await handle.stat()
     if (found.size > maxBytes || !found.isFile()) return undefined
-    const bytes = await handle.readFile()
-    return bytes.length > maxBytes ? undefined : bytes
+    // Not to the end: a file that grows has none.
+    const buffer = Buffer.alloc(Math.min(maxBytes, found.size + GROWTH_BYTES) + 1)
+    let length = 0
+    for (;;) {
+      const { bytesRead } = await handle.read(buffer, length, buffer.length - length)
+      length += bytesRead
+      if (length === buffer.length) return undefined
+      if (bytesRead === 0) return buffer.subarray(0, length)
+    }
   } finally {
     await handle.close()
   }

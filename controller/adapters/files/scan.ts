@@ -32,14 +32,17 @@ const MANIFEST_NAME = /\.(?:ya?ml|json)$/i
 const IGNORED_NAME = /^[.#]|~$|\.(?:swp|swx|tmp|bak|orig)$/i
 /** Deeper trees are symlink tricks. */
 const MAX_DEPTH = 16
+/** Directories that link to each other have more paths than a scan could ever walk. */
+const MAX_ENTRIES = 20_000
 
 export function isManifestName(name: string): boolean {
   return MANIFEST_NAME.test(name) && !IGNORED_NAME.test(name)
 }
 
-/** Rejects when the folder itself can't be read. */
-export async function scanFolder(root: string): Promise<Scan> {
-  const scan = { files: [] as ScannedFile[], directories: new Map<string, string>() }
+/** Rejects when the folder itself can't be read, or has too much in it. */
+export async function scanFolder(root: string, maxEntries = MAX_ENTRIES): Promise<Scan> {
+  const files: ScannedFile[] = []
+  const scan = { files, directories: new Map<string, string>(), entriesLeft: maxEntries }
   await readdir(root)
   await scanDirectory({ absolute: root, relative: '', parents: [], scan })
   scan.files.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0))
@@ -51,8 +54,10 @@ interface Visit {
   readonly relative: string
   /** Real paths of the directories above: a link to one of them is a loop. */
   readonly parents: readonly string[]
-  readonly scan: { files: ScannedFile[]; directories: Map<string, string> }
+  readonly scan: { files: ScannedFile[]; directories: Map<string, string>; entriesLeft: number }
 }
+
+class TooMuch extends Error {}
 
 async function scanDirectory(visit: Visit): Promise<void> {
   const { scan, relative } = visit
@@ -67,6 +72,7 @@ async function scanDirectory(visit: Visit): Promise<void> {
       if (!IGNORED_NAME.test(name)) await scanEntry({ ...visit, parents }, name)
     }
   } catch (error) {
+    if (error instanceof TooMuch) throw error
     // Gone between two calls: the next scan sees what is there then.
     if (relative !== '' && isGone(error)) return
     scan.files.push({ path: relative, absolute: visit.absolute, unreadable: reason(error) })
@@ -74,6 +80,8 @@ async function scanDirectory(visit: Visit): Promise<void> {
 }
 
 async function scanEntry(visit: Visit, name: string): Promise<void> {
+  visit.scan.entriesLeft -= 1
+  if (visit.scan.entriesLeft < 0) throw new TooMuch('it has too many files, or links in circles')
   const absolute = join(visit.absolute, name)
   const path = visit.relative + name
   let found: BigIntStats
@@ -110,6 +118,7 @@ function isGone(error: unknown): boolean {
 
 /** The world's reason in few words, without absolute paths. */
 export function reason(error: unknown): string {
+  if (error instanceof TooMuch) return error.message
   const code = (error as NodeJS.ErrnoException).code
   const known: Readonly<Record<string, string>> = {
     EACCES: 'permission denied',

@@ -13,6 +13,7 @@ import type { Logger } from 'pino'
 import type { Clock } from '../../../common/clock.ts'
 import { MeshError } from '../../../common/errors.ts'
 import type { Secret } from '../../../common/secret.ts'
+import { ConnectionPool } from './connection-pool.ts'
 
 /** Who calls. Times are epoch milliseconds. */
 export interface MeshPeer {
@@ -58,8 +59,12 @@ export interface MeshServerOptions {
 const HANDSHAKE_TIMEOUT_MS = 10_000
 /** How long a peer without a certificate may stay: an attestation is two calls. */
 const NAMELESS_TIMEOUT_MS = 60_000
-/** Of all connections, one in so many may be without a certificate. */
+/** Of all connections, one in so many may be in its handshake or without a certificate. */
 const NAMELESS_SHARE = 4
+/** A sidecar has three; a restart has them twice, and half-dead ones take a while to be noticed. */
+const MAX_OF_PEER = 64
+/** Two calls with requests of some kilobytes. Without a bound, half-sent messages fill the memory. */
+const MAX_NAMELESS_BYTES = 256 * 1024
 /** Longest delay that Node's timers take. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 const DEFAULT_MAX_CONNECTIONS = 8192
@@ -100,7 +105,7 @@ export class MeshServer {
   readonly #http: Server
   readonly #grpc: grpc.Server
   readonly #injector: ReturnType<grpc.Server['createConnectionInjector']>
-  #nameless = 0
+  readonly #pool: ConnectionPool
   /** Everything that was accepted, also what is still in its handshake. */
   readonly #sockets = new Set<Socket>()
 
@@ -123,7 +128,13 @@ export class MeshServer {
       secureOptions: constants.SSL_OP_NO_TICKET,
     })
     this.#tls.maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS
+    this.#pool = new ConnectionPool({
+      maxStrangers: Math.ceil(this.#tls.maxConnections / NAMELESS_SHARE),
+      maxOfPeer: MAX_OF_PEER,
+      maxStrangerBytes: MAX_NAMELESS_BYTES,
+    })
     this.#tls.on('connection', (socket: Socket) => {
+      this.#pool.addStranger(socket)
       this.#sockets.add(socket)
       socket.on('close', () => this.#sockets.delete(socket))
     })
@@ -173,6 +184,7 @@ export class MeshServer {
     if (graceMs === 0) this.#destroyAll()
     await closed
     clearTimeout(timer)
+    this.#pool.stop()
     this.#injector.destroy()
     this.#grpc.forceShutdown()
     this.#http.close()
@@ -185,25 +197,11 @@ export class MeshServer {
     const peer = peers.ofSocket(socket)
     const lifetimeMs =
       peer === undefined ? NAMELESS_TIMEOUT_MS : Math.max(0, peer.notAfterMs - clock.now())
-    if (peer === undefined && !this.#admitNameless(socket)) return
+    if (peer !== undefined) this.#pool.addPeer(peer.workloadUid, socket)
     const timer = setTimeout(() => socket.destroy(), Math.min(lifetimeMs, MAX_TIMER_MS)).unref()
     socket.on('close', () => clearTimeout(timer))
     if (socket.alpnProtocol === 'h2') this.#injector.injectConnection(socket)
     else this.#http.emit('connection', socket)
-  }
-
-  /** So that those who have no certificate cannot keep out those who have one. */
-  #admitNameless(socket: TLSSocket): boolean {
-    if (this.#nameless >= this.#tls.maxConnections / NAMELESS_SHARE) {
-      this.#options.log.warn({ remote: socket.remoteAddress }, 'too many without a certificate')
-      socket.destroy()
-      return false
-    }
-    this.#nameless += 1
-    socket.on('close', () => {
-      this.#nameless -= 1
-    })
-    return true
   }
 
   #destroyAll(): void {

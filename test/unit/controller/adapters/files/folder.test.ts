@@ -153,3 +153,41 @@ t.test('a file that is away for a moment is not deleted', async (t) => {
   await writeFile(join(folder, 'a.yaml'), 'a: 2')
   t.same(await reading, ['a.yaml'])
 })
+
+t.test('directories that link to each other end the scan, not the controller', async (t) => {
+  const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']
+  const folder = t.testdir(Object.fromEntries(names.map((name) => [name, {}])))
+  for (const from of names)
+    for (const to of names) if (from !== to) await symlink(`../${to}`, join(folder, from, to))
+  const source = new ManifestFolder({ folder, maxEntries: 1000 })
+  await t.rejects(paths(source), {
+    code: 'ERR_CONFIG',
+    message: /too many files, or links in circ/,
+  })
+})
+
+t.test('a folder with too many bytes is read in part, and says so', async (t) => {
+  const text = 'x'.repeat(60)
+  const folder = t.testdir({ 'a.yaml': text, 'b.yaml': text, 'c.yaml': 'c', 'd\n.yaml': 'd' })
+  const files = await new ManifestFolder({ folder, maxFolderBytes: 100 }).read(
+    new AbortController().signal,
+  )
+  t.same(files, [
+    { path: 'a.yaml', text },
+    { path: 'b.yaml', unreadable: 'the folder has too many bytes in all' },
+    { path: 'c.yaml', text: 'c' },
+    { path: 'd\n.yaml', text: 'd' },
+  ])
+})
+
+t.test('a file that never ends holds nothing up', async (t) => {
+  const folder = t.testdir({ 'zero.yaml': t.fixture('symlink', '/dev/zero') })
+  await symlink('/proc/self/maps', join(folder, 'proc.yaml'))
+  const files = await new ManifestFolder({ folder, maxFileBytes: 16 }).read(
+    new AbortController().signal,
+  )
+  t.same(files, [
+    { path: 'proc.yaml', unreadable: 'more than 16 bytes' },
+    { path: 'zero.yaml', unreadable: 'it is no regular file' },
+  ])
+})

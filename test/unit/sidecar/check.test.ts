@@ -48,6 +48,18 @@ t.test(
   },
 )
 
+t.test(
+  'a CheckRequest without an HTTP request is refused, whatever the policies say',
+  async (t) => {
+    for (const attributes of [undefined, {}, { request: {} }]) {
+      const request = fromJson(CheckRequestSchema, attributes === undefined ? {} : { attributes })
+      const { check, logged } = world()
+      t.equal(statusOf(check(request, true)), 400)
+      t.match(logged, [{ verdict: { allowed: false, policy: 'guard/path' } }])
+    }
+  },
+)
+
 t.test('what cannot be logged is denied', async (t) => {
   const { check } = world({ log: () => false })
   const response = check(REQUEST, true)

@@ -6,7 +6,7 @@ import type { Command } from 'commander'
 import { formatRef, MeshError, type Problem } from '../common/errors.ts'
 import type { KindInfo, PrinterColumn } from '../controller/core/crd/index.ts'
 import { askController } from './admin-client.ts'
-import { apiPath, findKind } from './kinds.ts'
+import { apiPath, findKind, listKinds } from './kinds.ts'
 import type { ApiList, ApiObject } from './objects.ts'
 import { formatCell, formatTable } from './output/table.ts'
 import { formatYaml } from './output/yaml.ts'
@@ -106,7 +106,13 @@ async function get(
   if (options.output === 'yaml') return formatYaml(whole)
   if (options.output === 'name')
     return objects.map((o) => `${kind.singular}.postern.dev/${o.metadata.name}\n`).join('')
-  if (objects.length === 0) return `no ${kind.plural} found\n`
+  if (objects.length === 0) {
+    const isOneNamespace = kind.namespaced && options.allNamespaces !== true
+    const place = isOneNamespace
+      ? ` in namespace ${options.namespace}; -A shows all namespaces`
+      : ''
+    return `no ${kind.plural} found${place}\n`
+  }
   return formatObjects(kind, objects, {
     withNamespace: options.allNamespaces === true,
     wide: options.output === 'wide',
@@ -117,8 +123,8 @@ async function get(
 export function addGet(program: Command): void {
   stateOption(program.command('get'))
     .description('show objects with their status, or `problems`')
-    .argument('<kind>', 'kind, plural or short name, or problems')
-    .argument('[name]')
+    .argument('<kind>', `problems, or a kind, also by short name: ${listKinds()}`)
+    .argument('[name]', 'only this object')
     .option('-n, --namespace <namespace>', 'namespace', 'default')
     .option('-A, --all-namespaces', 'objects of all namespaces')
     .option('-o, --output <format>', OUTPUTS.join('|'))

@@ -4,6 +4,14 @@
 import { MeshError } from '../common/errors.ts'
 import { KINDS, type KindInfo } from '../controller/core/crd/index.ts'
 
+/** Every kind, with its short name. */
+export function listKinds(): string {
+  const names = KINDS.map((k) =>
+    k.shortNames[0] === undefined ? k.plural : `${k.plural} (${k.shortNames[0]})`,
+  )
+  return names.join(', ')
+}
+
 /** Errors: ERR_CONFIG with the list of kinds. */
 export function findKind(text: string): KindInfo {
   const wanted = text.toLowerCase()
@@ -11,13 +19,7 @@ export function findKind(text: string): KindInfo {
     [k.kind.toLowerCase(), k.plural, k.singular, ...k.shortNames].includes(wanted),
   )
   if (found === undefined) {
-    const names = KINDS.map((k) =>
-      k.shortNames[0] === undefined ? k.plural : `${k.plural} (${k.shortNames[0]})`,
-    )
-    throw new MeshError(
-      'ERR_CONFIG',
-      `${text} is no kind of postern.dev; there are ${names.join(', ')}`,
-    )
+    throw new MeshError('ERR_CONFIG', `${text} is no kind of postern.dev; there are ${listKinds()}`)
   }
   return found
 }

@@ -10,7 +10,7 @@ import type { DecisionRecord } from '../common/decision.ts'
 import { type Call, calls, findDecision, type Outcome } from './calls.ts'
 import { describeDecision } from './decisions.ts'
 import { edits } from './edits.ts'
-import { probe, waitFor } from './process.ts'
+import { isFree, waitFor } from './process.ts'
 import { makeRogueIdentity } from './rogue.ts'
 import { portsOf, WORKLOADS } from './shop.ts'
 import { Stack } from './stack.ts'
@@ -101,7 +101,7 @@ function untilSignal(): Promise<number> {
 
 async function refuseTakenPorts(): Promise<void> {
   for (const port of portsOf(0)) {
-    if ((await probe(port, '/')) !== undefined) {
+    if (!(await isFree(port))) {
       throw new Error(
         `port ${port} is taken by another program; end it (an earlier \`KEEP=1 make demo\`?) and start again`,
       )

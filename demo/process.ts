@@ -3,8 +3,9 @@
  * (a line, an HTTP answer), ended by their pid. Nothing here outlives its parent's `stop()`.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import http from 'node:http'
+import net from 'node:net'
 
 export interface Child {
   readonly name: string
@@ -77,6 +78,20 @@ export function probe(port: number, path: string): Promise<number | undefined> {
   })
 }
 
+/** Whether no program listens on the port of 127.0.0.1, whatever it speaks. */
+export function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = net.createServer()
+    server.on('error', () => resolve(false))
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+  })
+}
+
+/** What a child wrote last: the reason why it ended. Its log file goes with the work folder. */
+function lastLine(logFile: string): string {
+  return readFileSync(logFile, 'utf8').trimEnd().split('\n').at(-1) ?? ''
+}
+
 /** How often a condition is looked at that nobody announces. */
 const LOOK_EVERY_MS = 20
 
@@ -90,7 +105,7 @@ export async function waitFor(
   while (!(await condition())) {
     if (options.child !== undefined && !options.child.isRunning()) {
       throw new Error(
-        `${options.child.name} ended (${await options.child.ended}) before ${what}; see ${options.child.logFile}`,
+        `${options.child.name} ended (${await options.child.ended}) before ${what}: ${lastLine(options.child.logFile)}`,
       )
     }
     if (performance.now() > end) throw new Error(`timed out after ${options.timeoutMs} ms: ${what}`)

@@ -183,8 +183,12 @@ async function checkNamed(t: Test, controller: ControllerProcess, bad: Case): Pr
   t.match(`${problem.message}; ${problem.remedy}`, bad.says)
   t.not(problem.remedy, '')
   if (bad.line !== undefined) t.equal(problem.source?.line, bad.line, 'the line is named')
-  const log = controller.logged('problem in the manifests').filter((r) => r.code === bad.code)
-  t.match(log, [{ code: bad.code, field: bad.field, remedy: String }], 'the log says it')
+  // Its output takes another way than the admin socket's answers.
+  const log = await controller.process.waitFor(
+    () => controller.logged('problem in the manifests').find((r) => r.code === bad.code),
+    { what: 'the log to say it' },
+  )
+  t.match(log, { code: bad.code, field: bad.field, remedy: String }, 'the log says it')
   if (bad.object === undefined) return
   t.equal(problem.object && formatRef(problem.object), bad.object)
   await checkStatus(t, controller, { bad, object: bad.object, file })
@@ -214,7 +218,8 @@ async function checkCommandLine(t: Test, controller: ControllerProcess, bad: Cas
   t.match(described, /Accepted +False/)
 }
 
-t.test('twelve bad manifests', async (root) => {
+// Some 26 controllers and 24 command lines.
+t.test('twelve bad manifests', { timeout: 180_000 }, async (root) => {
   const t = root
   const folder = tempDir(t)
   const manifests = join(folder, 'm')

@@ -58,7 +58,8 @@ async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
   const log = pino({ name: 'postern-sidecar', level: config.logLevel }, pino.destination(2))
   const stopping = new AbortController()
   const stop = () => stopping.abort()
-  process.on('SIGTERM', stop).on('SIGINT', stop)
+  // Never taken off: write-file-atomic's signal-exit ends a process that has no handler of its own left.
+  process.on('SIGTERM', stop).on('SIGINT', stop).on('SIGHUP', ignore)
   // Known to this process and the controller only: who tells it is taken for this process.
   const instanceId = randomBytes(16).toString('hex')
   log.info({ ...config }, 'sidecar starts')
@@ -92,9 +93,11 @@ async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
     await health?.stop()
     await identity.stop()
     log.info({}, 'sidecar ended')
-    process.off('SIGTERM', stop).off('SIGINT', stop)
   }
 }
+
+/** SIGHUP reopens the decision log once there is one (serve.ts); before that it must not end the process. */
+function ignore(): void {}
 
 /** Before there is a certificate there is nothing that could serve. */
 function waiting(identity: WorkloadIdentitySource): HealthFacts {

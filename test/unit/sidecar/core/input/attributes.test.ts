@@ -59,7 +59,12 @@ t.test('what is not there is absent', async (t) => {
     sourceAddress: undefined,
     destinationPort: 0,
   })
-  t.same(toRawAttributes(EMPTY), { protocol: 'http', path: undefined, host: undefined, peer: undefined })
+  t.same(toRawAttributes(EMPTY), {
+    protocol: 'http',
+    path: undefined,
+    host: undefined,
+    peer: undefined,
+  })
   t.same(toRequestSummary(EMPTY, newId), { decisionId: 'new-id', requestedBy: '' })
   const pipe = request({ source: { address: { pipe: { path: '@x' } } } })
   t.equal(toRequestAttributes(pipe).sourceAddress, undefined)

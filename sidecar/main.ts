@@ -114,6 +114,7 @@ function waiting(identity: WorkloadIdentitySource): HealthFacts {
     enforcedGeneration: '',
     bundleRevision: '',
     decisionsLost: 0,
+    decisionLogGaps: 0,
   }
 }
 

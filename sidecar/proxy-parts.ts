@@ -34,7 +34,7 @@ export interface ProxyPartsOptions {
   readonly worker: CheckWorker
   /** Why the newest bundle is not active; undefined: it is. */
   readonly bundleProblem: () => string | undefined
-  /** Decisions of Envoy that could not be recorded. */
+  /** Decisions that could not be recorded, beside those that Envoy dropped itself. */
   readonly decisionsLost: () => number
   /** Served beside ADS on the same socket: the access log. */
   readonly services: readonly EnvoyService[]
@@ -133,13 +133,15 @@ export class ProxyParts {
     const { identity, worker } = this.#options
     const svid = identity.current()
     const readiness = this.#reporter.current()
+    const { restarts, recordsDropped, logGaps } = this.#supervisor.state()
     return {
       ...readiness,
       identity: svid && { spiffeId: svid.spiffeId, notAfterMs: svid.notAfterMs },
       controllerConnected: this.#proxy.isConnected(),
-      envoyRestarts: this.#supervisor.state().restarts,
+      envoyRestarts: restarts,
       bundleRevision: worker.activeRevision() ?? '',
-      decisionsLost: this.#options.decisionsLost(),
+      decisionsLost: this.#options.decisionsLost() + recordsDropped,
+      decisionLogGaps: logGaps,
     }
   }
 

@@ -51,6 +51,10 @@ export interface EnvoySupervisorOptions {
 export interface SupervisorState extends EnvoyState {
   readonly workersStarted: boolean
   readonly restarts: number
+  /** Records of decisions that Envoys dropped, for their buffer was full. */
+  readonly recordsDropped: number
+  /** Envoys that ended with records that nobody could count. */
+  readonly logGaps: number
   /** Why it is not running; empty when it is. */
   readonly reason: string
 }
@@ -63,6 +67,8 @@ const DOWN: EnvoyState & { workersStarted: boolean } = {
   draining: 0,
   workersStarted: false,
 }
+
+const NO_LOSS = { recordsDropped: 0, logGaps: 0 }
 
 /** While something is unsettled, and when nothing is. */
 const POLL_MS = 100
@@ -80,12 +86,15 @@ export class EnvoySupervisor {
   #envoy: RunningEnvoy | undefined
   #running: Promise<void> | undefined
   #watching: Promise<void> | undefined
-  #state: SupervisorState = { ...DOWN, restarts: 0, reason: 'not started' }
+  #state: SupervisorState = { ...DOWN, ...NO_LOSS, restarts: 0, reason: 'not started' }
   #wake: () => void = () => {}
   /** Something changed since the last look: what was read before is out of date. */
   #isStale = true
   #silence: Silence = NOT_SILENT
   #isDraining = false
+  /** Of the Envoy that runs now; its own count starts anew with it. */
+  #droppedByThis = 0
+  #hasServed = false
 
   constructor(options: EnvoySupervisorOptions) {
     this.#options = options
@@ -118,6 +127,7 @@ export class EnvoySupervisor {
     if (this.#state.live && graceMs > 0) await this.#drain(graceMs)
     this.#stopping.abort()
     this.#wake()
+    if (this.#state.live) this.#countDropped(await this.#options.admin.facts())
     await this.#envoy?.stop()
     await Promise.all([this.#running, this.#watching])
   }
@@ -148,13 +158,18 @@ export class EnvoySupervisor {
       const envoy = launcher.launch()
       this.#envoy = envoy
       this.#silence = NOT_SILENT
+      this.#droppedByThis = 0
+      this.#hasServed = false
       log.info({ pid: envoy.pid }, 'envoy started')
       this.#set({ ...this.#state, running: true, reason: '' })
       this.poke()
       const { reason } = await envoy.exited
       this.#envoy = undefined
-      this.#set({ ...DOWN, restarts: this.#state.restarts + (signal.aborted ? 0 : 1), reason })
-      if (signal.aborted) break
+      if (signal.aborted) {
+        this.#set({ ...this.#state, ...DOWN, reason })
+        break
+      }
+      this.#noteEnd(reason)
       this.#lifetimesMs.push(performance.now() - startedMs)
       const plan = planRestart(this.#lifetimesMs)
       isCrashLoop = plan.isCrashLoop
@@ -163,6 +178,30 @@ export class EnvoySupervisor {
       if (isCrashLoop) onCrashLoop(reason)
       await delay(plan.delayMs, undefined, { signal }).catch(() => {})
     }
+  }
+
+  /** Not by our will: what it had not sent yet is gone with it, and nobody knows how much that was. */
+  #noteEnd(reason: string): void {
+    const { restarts, logGaps } = this.#state
+    this.#set({
+      ...{ ...this.#state, ...DOWN, reason },
+      restarts: restarts + 1,
+      // One that never served decided nothing.
+      logGaps: logGaps + Number(this.#hasServed),
+    })
+    if (!this.#hasServed) return
+    const fields = { code: 'ERR_ENVOY_EXITED', logGaps: logGaps + 1 }
+    this.#options.log.error(fields, 'decisions of up to 200 ms before Envoy’s end are unknown')
+  }
+
+  /** Envoy answers with its total; the increase is what is new. */
+  #countDropped(facts: EnvoyFacts | undefined): void {
+    const increase = (facts?.recordsDropped ?? 0) - this.#droppedByThis
+    if (increase <= 0) return
+    this.#droppedByThis += increase
+    const recordsDropped = this.#state.recordsDropped + increase
+    this.#set({ ...this.#state, recordsDropped })
+    this.#options.log.error({ increase, recordsDropped }, 'envoy dropped records of decisions')
   }
 
   async #watch(): Promise<void> {
@@ -185,6 +224,8 @@ export class EnvoySupervisor {
     // It may have died, and another started, while we asked.
     if (this.#envoy !== envoy) return
     this.#judgeSilence(envoy, live !== undefined)
+    this.#countDropped(facts)
+    this.#hasServed ||= live === true
     if (live === undefined || facts === undefined) {
       this.#isStale = true
       return this.#set({ ...this.#state, live: false })

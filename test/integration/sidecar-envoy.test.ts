@@ -116,6 +116,7 @@ t.test(
     const killedMs = performance.now()
     process.kill(envoyPid(sidecar.paths.bootstrap), 'SIGKILL')
     await waitFor(() => sidecar.supervisor.state().restarts === 1)
+    t.equal(sidecar.supervisor.state().logGaps, 1, 'what it had not sent is not known')
     await answers(port, 'one')
     t.ok(performance.now() - killedMs < 1500, `took ${Math.round(performance.now() - killedMs)} ms`)
   },

@@ -11,6 +11,7 @@ const facts: HealthFacts = {
   enforcedGeneration: 'g',
   bundleRevision: 'b',
   decisionsLost: 0,
+  decisionLogGaps: 0,
 }
 
 t.test('answers by what is so now', async (t) => {

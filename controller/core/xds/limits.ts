@@ -71,6 +71,7 @@ export const OUTBOUND_CONNECTION_LIFE_SHARE = 0.4
 /** Spread of the end of TCP connections, so that a fleet does not reconnect in step. */
 export const CONNECTION_LIFE_JITTER_PERCENT = 10
 
-/** Access-log entries wait this long for company, and at most this many bytes while the sidecar is away. */
+/** Access-log entries wait this long for company, or until they are this many bytes. While the sidecar does not read,
+ *  a buffer of this size per worker fills; what comes then is dropped, and counted (`logs_dropped`). */
 export const ACCESS_LOG_FLUSH_MS = 200
 export const ACCESS_LOG_BUFFER_BYTES = 65_536

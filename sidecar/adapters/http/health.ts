@@ -16,6 +16,7 @@ export interface HealthFacts {
   readonly enforcedGeneration: string
   readonly bundleRevision: string
   readonly decisionsLost: number
+  readonly decisionLogGaps: number
 }
 
 export class HealthServer {
@@ -111,8 +112,14 @@ function metricsText(facts: HealthFacts): string {
     },
     {
       name: 'postern_decisions_lost_total',
-      help: 'Decisions of Envoy that could not be written to the decision log.',
+      help: 'Decisions that are not in the decision log.',
       value: facts.decisionsLost,
+      type: 'counter',
+    },
+    {
+      name: 'postern_decision_log_gaps_total',
+      help: 'Ends of Envoy after which an unknown number of decisions is not in the decision log.',
+      value: facts.decisionLogGaps,
       type: 'counter',
     },
     {

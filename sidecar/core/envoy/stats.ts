@@ -10,14 +10,17 @@ export interface EnvoyFacts {
   readonly connections: number
   /** Requests under way, and connections that are not HTTP's: what a drain waits for. */
   readonly busy: number
+  /** Access-log records that this Envoy dropped since it started: its buffer was full, for nobody read. */
+  readonly recordsDropped: number
 }
 
 /** For `/stats?filter=`: everything that `readStats` reads. */
 export const STATS_FILTER =
-  '^(listener_manager\\.(total_listeners_|total_filter_chains_|workers_started)|cluster_manager\\.warming_clusters|(listener|http)\\..*\\.downstream_(cx|rq)_active)'
+  '^(listener_manager\\.(total_listeners_|total_filter_chains_|workers_started)|cluster_manager\\.warming_clusters|(listener|http)\\..*\\.downstream_(cx|rq)_active|access_logs\\..*logs_dropped)'
 
 const CONNECTIONS = /^listener\.(?!admin\.)(?!.*\.worker_\d+\.).*\.downstream_cx_active$/
 const HTTP_CONNECTIONS = /^http\.(?!admin\.).*\.downstream_cx_active$/
+const RECORDS_DROPPED = /^access_logs\..*\blogs_dropped$/
 const HTTP_REQUESTS = /^http\.(?!admin\.).*\.downstream_rq_active$/
 
 export function readStats(text: string): EnvoyFacts {
@@ -40,5 +43,6 @@ export function readStats(text: string): EnvoyFacts {
     workersStarted: value('listener_manager.workers_started') === 1,
     connections,
     busy: sum(HTTP_REQUESTS) + Math.max(0, connections - sum(HTTP_CONNECTIONS)),
+    recordsDropped: sum(RECORDS_DROPPED),
   }
 }

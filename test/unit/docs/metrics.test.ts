@@ -37,6 +37,7 @@ const SIDECAR = {
   enforcedGeneration: 'abc',
   bundleRevision: 'def',
   decisionsLost: 0,
+  decisionLogGaps: 0,
 }
 
 t.test('the controller', async (t) => {

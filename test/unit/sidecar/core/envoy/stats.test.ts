@@ -2,7 +2,8 @@
 import t from 'tap'
 import { readStats, STATS_FILTER } from '../../../../../sidecar/core/envoy/stats.ts'
 
-const TEXT = `cluster_manager.warming_clusters: 1
+const TEXT = `access_logs.grpc_access_log.logs_dropped: 3
+cluster_manager.warming_clusters: 1
 http.admin.downstream_cx_active: 7
 http.admin.downstream_rq_active: 7
 http.inbound/8080/tls.downstream_cx_active: 2
@@ -31,6 +32,7 @@ t.test(
       workersStarted: true,
       connections: 5,
       busy: 4 + 2,
+      recordsDropped: 3,
     })
   },
 )
@@ -43,6 +45,7 @@ t.test('nothing is zero', async (t) => {
     workersStarted: false,
     connections: 0,
     busy: 0,
+    recordsDropped: 0,
   })
 })
 

@@ -11,7 +11,8 @@ import { DecisionLogFile } from './adapters/fs/decision-log-file.ts'
 import { createAccessLogService } from './adapters/grpc/als-server.ts'
 import { BundleClient } from './adapters/http/bundle-client.ts'
 import type { HealthFacts } from './adapters/http/health.ts'
-import { spawnCheckThread } from './adapters/worker/check-thread.ts'
+import { type CheckThreadData, spawnCheckThread } from './adapters/worker/check-thread.ts'
+import { LostCount } from './adapters/worker/lost-count.ts'
 import type { SidecarConfig } from './config.ts'
 import type { LogLabels } from './core/decision-log/record.ts'
 import type { RunPaths } from './core/envoy/bootstrap.ts'
@@ -44,7 +45,8 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   // Not the instance's id: that one is a secret, and the log is read by many.
   const labels = { id: randomUUID(), version, workload, namespace }
   const decisionLog = new DecisionLogFile(config.decisionLog)
-  const worker = await startWorker(options, decisionLog, labels)
+  const lost = new LostCount()
+  const worker = await startWorker(options, { decisionLog, labels, lost })
   // The stored bundle answers before Envoy asks.
   const bundles = await startBundles(options, identity, worker)
   const recorder = createAccessLogRecorder({
@@ -59,7 +61,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
     identity,
     worker,
     bundleProblem: () => bundles.problem(),
-    decisionsLost: () => recorder.lost(),
+    decisionsLost: () => recorder.lost() + lost.value(),
     services: [createAccessLogService((entry) => recorder.record(entry))],
   })
   const reopen = () => worker.reopenLog()
@@ -83,10 +85,21 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   }
 }
 
-function startWorker(options: ServeOptions, decisionLog: DecisionLogFile, labels: LogLabels) {
+interface LogParts {
+  readonly decisionLog: DecisionLogFile
+  readonly labels: LogLabels
+  readonly lost: LostCount
+}
+
+function startWorker(options: ServeOptions, { decisionLog, labels, lost }: LogParts) {
   const { config, paths, log } = options
-  const { torn } = decisionLog
-  const data = { socketPath: paths.authzSocket, decisionLog: config.decisionLog, torn, labels }
+  const data: CheckThreadData = {
+    socketPath: paths.authzSocket,
+    decisionLog: config.decisionLog,
+    torn: decisionLog.torn,
+    lost: lost.memory,
+    labels,
+  }
   return startCheckWorker({
     spawn: () => spawnCheckThread(data),
     compile: (wasm) => WebAssembly.compile(wasm),

@@ -11,14 +11,16 @@ import { type ExtAuthzServer, startExtAuthzServer } from './adapters/grpc/ext-au
 import { ProgramSet } from './adapters/wasm/program-set.ts'
 import type { CheckThreadData } from './adapters/worker/check-thread.ts'
 import { Heartbeat } from './adapters/worker/heartbeat.ts'
+import { LostCount } from './adapters/worker/lost-count.ts'
 import { createCheck } from './check.ts'
-import { toDecisionRecord } from './core/decision-log/record.ts'
+import { type DecisionFacts, toDecisionRecord } from './core/decision-log/record.ts'
 import { activateSet, chooseSet, PREVIOUS_SET_MS, type SetState } from './core/policy/active-set.ts'
 import { type Breaker, isOpen } from './core/policy/breaker.ts'
 import type { FromWorker, ToWorker, WorkerBundle } from './runtime/check-ports.ts'
 
 const data = workerData as CheckThreadData & { readonly heartbeat: SharedArrayBuffer }
 const heartbeat = new Heartbeat(data.heartbeat)
+const lost = new LostCount(data.lost)
 const hooks = { enter: enterPolicy, nowNs: wallNs }
 let log: DecisionLogFile | undefined
 let server: ExtAuthzServer | undefined
@@ -28,10 +30,21 @@ let breakers: ReadonlyMap<string, Breaker> = new Map()
 const check = createCheck({
   chooseSet: (isBodyBuffered) => chooseSet(state, { isBodyBuffered, nowMs: performance.now() }),
   watch: heartbeat,
-  log: (facts) => log?.append(toDecisionRecord(data.labels, facts)) ?? false,
+  log: writeOrCount,
   nowNs: wallNs,
   newId: randomUUID,
 })
+
+/** What can't be written is refused, and the refusal has no record either. */
+function writeOrCount(facts: DecisionFacts): boolean {
+  let isWritten = false
+  try {
+    isWritten = log?.append(toDecisionRecord(data.labels, facts)) ?? false
+  } finally {
+    if (!isWritten) lost.add()
+  }
+  return isWritten
+}
 
 /** Wall clock with the resolution of the monotonic one. Follows steps of the wall clock. */
 function wallNs(): bigint {

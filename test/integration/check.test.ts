@@ -210,6 +210,7 @@ t.test('what cannot be logged is refused', async (t) => {
   const response = await harness.call(GET)
   t.equal(statusOf(response), 503)
   t.match(response, { httpResponse: { value: { body: 'ERR_DECISION_LOG' } } })
+  t.equal(harness.lost(), 1, 'and counted')
 })
 
 /** Loops that compare and don't allocate: minutes of work, which no memory limit ends. */

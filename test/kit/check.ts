@@ -18,6 +18,7 @@ import {
 } from '../../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
 import { DecisionLogFile } from '../../sidecar/adapters/fs/decision-log-file.ts'
 import { spawnCheckThread } from '../../sidecar/adapters/worker/check-thread.ts'
+import { LostCount } from '../../sidecar/adapters/worker/lost-count.ts'
 import { type SupervisedCheckWorker, startCheckWorker } from '../../sidecar/runtime/check-worker.ts'
 
 export const LABELS = { id: 'test', version: '0', workload: 'orders', namespace: 'shop' }
@@ -30,6 +31,8 @@ export interface CheckHarness {
   readonly decisionLog: string
   /** The answer to a CheckRequest of these attributes. `isBodyBuffered` default true. */
   call(attributes: JsonValue, isBodyBuffered?: boolean): Promise<CheckResponse>
+  /** How many decisions the worker could not write. */
+  lost(): number
   /** What was logged so far. */
   records(): DecisionRecord[]
   stop(): Promise<void>
@@ -40,8 +43,10 @@ export async function startCheck(options: { decisionLog?: string } = {}): Promis
   const socketPath = join(dir, 'authz.sock')
   const file = options.decisionLog ?? join(dir, 'decisions.jsonl')
   const decisionLog = new DecisionLogFile(file)
+  const lost = new LostCount()
   const worker = await startCheckWorker({
-    spawn: () => spawnCheckThread({ socketPath, decisionLog: file, labels: LABELS }),
+    spawn: () =>
+      spawnCheckThread({ socketPath, decisionLog: file, lost: lost.memory, labels: LABELS }),
     compile: (wasm) => WebAssembly.compile(wasm),
     decisionLog,
     labels: LABELS,
@@ -72,6 +77,7 @@ export async function startCheck(options: { decisionLog?: string } = {}): Promis
             error === null ? resolve(answer) : reject(error),
         )
       }),
+    lost: () => lost.value(),
     records: () =>
       readFileSync(file, 'utf8')
         .split('\n')

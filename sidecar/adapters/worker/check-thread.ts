@@ -13,6 +13,8 @@ export interface CheckThreadData {
   readonly decisionLog: string
   /** Of the main thread's decision log. */
   readonly torn?: SharedArrayBuffer
+  /** LostCount's memory: decisions that the worker could not write. */
+  readonly lost?: SharedArrayBuffer
   readonly labels: LogLabels
 }
 

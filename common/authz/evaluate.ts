@@ -6,6 +6,7 @@
 import type { Condition, Operation, Policy, Rule, Source, Term } from '../policy-set.ts'
 import { type CidrBlock, type IpAddress, isInBlock, parseAddress, parseCidr } from './address.ts'
 import { headerTermHolds } from './header-match.ts'
+import { pathTermHolds } from './path-match.ts'
 import {
   cutQuery,
   namespaceOf,
@@ -115,7 +116,7 @@ function operationHolds(operation: Operation, facts: RequestFacts, direction: Di
   }
   return (
     textTermHolds(operation.methods, facts.method, direction) &&
-    textTermHolds(operation.paths, facts.path, direction) &&
+    pathTermHolds(operation.paths, facts.path, direction) &&
     (isEmpty(operation.hosts) || textTermHolds(operation.hosts, facts.host(), direction))
   )
 }

@@ -42,7 +42,12 @@ export function textTermHolds(
   return isPresent ? !matchesAny(term.not, value) : direction === 'deny'
 }
 
-function matchesTemplate(segments: readonly TemplateSegment[], path: string): boolean {
+/** `matchesLiteral` compares a literal segment with that of the path. */
+export function matchesTemplate(
+  segments: readonly TemplateSegment[],
+  path: string,
+  matchesLiteral: (literal: string, part: string) => boolean = isSame,
+): boolean {
   if (!path.startsWith('/')) return false
   const parts = path.slice(1).split('/')
   const last = segments.length - 1
@@ -50,7 +55,11 @@ function matchesTemplate(segments: readonly TemplateSegment[], path: string): bo
     if (segment.kind === 'any') return i === last && parts.length > i
     const part = parts[i]
     if (part === undefined) return false
-    if (segment.kind === 'one' ? part === '' : part !== segment.value) return false
+    if (segment.kind === 'one' ? part === '' : !matchesLiteral(segment.value, part)) return false
   }
   return parts.length === segments.length
+}
+
+function isSame(a: string, b: string): boolean {
+  return a === b
 }

@@ -2,6 +2,7 @@
  * How each attribute of a request is tested in Envoy: pattern → predicate that is true exactly when the evaluator
  * (common/authz) says so, given that the guards stand before it. One attribute, one function here.
  */
+import { encodedForm } from '../../../common/authz/path-match.ts'
 import { cutQuery, lowerAscii, normaliseHost } from '../../../common/authz/request.ts'
 import { type Direction, matchesText } from '../../../common/authz/text-match.ts'
 import type { StringMatch, TemplateSegment, Term } from '../../../common/policy-set.ts'
@@ -27,6 +28,8 @@ import {
 export interface Attribute {
   readonly isPresent: Predicate
   matches(pattern: StringMatch): Predicate
+  /** `matches` for a term that closes, where that is more. */
+  closes?(pattern: StringMatch): Predicate
 }
 
 /** The predicate of a term: `is` any of, `not` none of; absence as `Direction` says. */
@@ -35,9 +38,11 @@ export function lowerTextTerm(
   attribute: Attribute,
   direction: Direction,
 ): Predicate {
-  const is = term.is.length === 0 ? TRUE : any(term.is.map((p) => attribute.matches(p)))
+  const opens = (p: StringMatch) => attribute.matches(p)
+  const closes = (p: StringMatch) => attribute.closes?.(p) ?? opens(p)
+  const is = term.is.length === 0 ? TRUE : any(term.is.map(direction === 'deny' ? closes : opens))
   if (term.not.length === 0) return is
-  const none = not(any(term.not.map((p) => attribute.matches(p))))
+  const none = not(any(term.not.map(direction === 'deny' ? opens : closes)))
   return all(direction === 'allow' ? [is, attribute.isPresent, none] : [is, none])
 }
 
@@ -106,7 +111,7 @@ const QUERY = '(?:\\?.*)?'
 export const path: Attribute = {
   isPresent: text(PATH, 'regex', '[^?].*'),
   matches(pattern) {
-    if (pattern.kind === 'template') return templateMatch(pattern.segments)
+    if (pattern.kind === 'template') return templateMatch(pattern.segments, escapeRegex)
     return literalMatch(pattern, path.isPresent, (kind, value) => {
       if (value !== cutQuery(value)) return FALSE
       if (kind === 'prefix') return text(PATH, 'prefix', value)
@@ -114,13 +119,36 @@ export const path: Attribute = {
       return any([text(PATH, 'exact', value), text(PATH, 'prefix', `${value}?`)])
     })
   },
+  closes(pattern) {
+    if (pattern.kind === 'template') return templateMatch(pattern.segments, escapeInEitherForm)
+    return literalMatch(pattern, path.isPresent, (kind, value) => {
+      const literal = escapeInEitherForm(value)
+      if (value !== cutQuery(value) || literal === escapeRegex(value)) return path.matches(pattern)
+      if (kind === 'prefix') return text(PATH, 'regex', `${literal}.*`)
+      return text(PATH, 'regex', `${kind === 'suffix' ? '[^?]*' : ''}${literal}${QUERY}`)
+    })
+  },
 }
 
-function templateMatch(segments: readonly TemplateSegment[]): Predicate {
+/** Literal text as RE2 that meets a character which Envoy doesn't decode in its encoded form too. */
+function escapeInEitherForm(literal: string): string {
+  return Array.from(literal, (char) => {
+    const form = encodedForm(char)
+    if (form === undefined) return escapeRegex(char)
+    const [first, last = ''] = form
+    const digit = /[A-F]/.test(last) ? `[${last}${last.toLowerCase()}]` : last
+    return `(?:${escapeRegex(char)}|%${first}${digit})`
+  }).join('')
+}
+
+function templateMatch(
+  segments: readonly TemplateSegment[],
+  toRegex: (literal: string) => string,
+): Predicate {
   if (segments.length === 0) return FALSE
   if (segments.some((s, i) => s.kind === 'any' && i < segments.length - 1)) return FALSE
   const parts = segments.map((s) => {
-    if (s.kind === 'literal') return /[/?]/.test(s.value) ? undefined : escapeRegex(s.value)
+    if (s.kind === 'literal') return /[/?]/.test(s.value) ? undefined : toRegex(s.value)
     return s.kind === 'one' ? '[^/?]+' : '[^?]*'
   })
   return parts.includes(undefined) ? FALSE : text(PATH, 'regex', `/${parts.join('/')}${QUERY}`)

@@ -43,11 +43,15 @@ const NAMESPACES = [exact('a'), exact('b'), exact('ab'), prefix('a'), suffix('b'
 const BLOCKS = ['127.0.0.0/8', '127.0.0.1/32', '127.0.0.2/32', '10.0.0.0/8', '::/0', '0.0.0.0/0']
 const METHODS = [exact('GET'), exact('POST'), exact('HEAD'), prefix('P'), suffix('T'), present]
 const PATHS: readonly StringMatch[] = [
-  ...['/', '/a', '/a/', '/a/b', '/a/b/c', '/admin', '/a;x', '/x.css', '/a%20b'].map(exact),
-  ...['/a', '/a/', '/ad', '/admin/', '/a/b'].map(prefix),
-  ...['.css', '/b', 'min', '/', '=y'].map(suffix),
+  ...['/', '/a', '/a/', '/a/b', '/a/b/c', '/admin', '/a;x', '/a:b@c', '/x.css', '/a%20b'].map(
+    exact,
+  ),
+  ...['/a', '/a/', '/ad', '/admin/', '/a/b', '/a;', '/a:b'].map(prefix),
+  ...['.css', '/b', 'min', '/', '=y', ';x', 'b@c', 'A'].map(suffix),
   template('a', '*'),
   template('a', '**'),
+  template('a;x', '**'),
+  template('a:b@c'),
   template('*', 'b'),
   template('**'),
   template('a', '*', '**'),

@@ -7,7 +7,7 @@ import {
   type RBAC,
   RBACSchema,
 } from '../../../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
-import { is, makePolicy, makeSet, operation, REGO, source } from '../../../../kit/policies.ts'
+import { is, makePolicy, makeSet, not, operation, REGO, source } from '../../../../kit/policies.ts'
 
 const CHAIN = { port: 80, transport: 'tls' } as const
 
@@ -62,3 +62,24 @@ t.test('on TCP a DENY with Rego alone denies everything', async (t) => {
   const { matcher } = buildNetworkRbac(makeSet(policies), { port: 80, transport: 'plaintext' })
   t.match(matcher, { matcherType: { case: undefined }, onNoMatch: { onMatch: { case: 'action' } } })
 })
+
+/** The predicate of a DENY, or of an ALLOW's negation, as Envoy gets it. */
+function builtPath(action: 'ALLOW' | 'DENY', paths: ReturnType<typeof is>): string {
+  const policy = makePolicy({ action, rules: [{ to: [operation({ paths })] }] })
+  return bytes(buildHttpRbac(makeSet([policy]), CHAIN))
+}
+
+t.test(
+  'what closes meets delimiters in both forms; what opens, and what has none, is plain',
+  async (t) => {
+    const either = 'v1\\/a(?:\\:|%3[Aa])b(?:\\@|%40)c'
+    const value = '/v1/a:b@c'
+    t.ok(builtPath('DENY', is(value)).includes(`\\/${either}(?:\\?.*)?`))
+    t.ok(builtPath('DENY', is(`${value}*`)).includes(`\\/${either}.*`))
+    t.ok(builtPath('DENY', is(`*${value}`)).includes(`[^?]*\\/${either}(?:`))
+    t.ok(builtPath('ALLOW', not(value)).includes(either))
+    t.notOk(builtPath('ALLOW', is(value)).includes('%3'))
+    t.notOk(builtPath('DENY', not(value)).includes('%3'))
+    for (const plain of ['/v1/a', '/v1/a*']) t.notOk(builtPath('DENY', is(plain)).includes('v1\\'))
+  },
+)

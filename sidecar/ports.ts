@@ -31,6 +31,8 @@ export interface CheckWorker {
   activate(bundle: { readonly revision: string; readonly archive: Uint8Array }): Promise<void>
   /** Revision that answers now; undefined: none, everything that comes by ext_authz is denied. */
   activeRevision(): string | undefined
+  /** False while its thread is being replaced. */
+  isAnswering(): boolean
   onChange(listener: () => void): () => void
 }
 

@@ -10,6 +10,7 @@ import type { Clock } from '../common/clock.ts'
 import { Secret } from '../common/secret.ts'
 import { AdminClient } from './adapters/envoy/admin-client.ts'
 import { EnvoyProcess } from './adapters/envoy/envoy-process.ts'
+import { SocketMark } from './adapters/fs/socket-mark.ts'
 import { FileXdsCache } from './adapters/fs/xds-cache.ts'
 import { AdsClient } from './adapters/grpc/ads-client.ts'
 import { ControllerClient } from './adapters/grpc/controller-client.ts'
@@ -62,11 +63,11 @@ export class ProxyParts {
   constructor(options: ProxyPartsOptions) {
     this.#options = options
     const { config, paths, identity, svid, worker, services, log } = options
-    const { namespace, name, uid } = svid.workload
-    this.#nodeId = `${namespace}/${name}/${uid}`
+    this.#nodeId = nodeIdOf(svid)
     this.#upstream = new AdsClient(this.#nodeId)
     this.#envoyServer = new EnvoyServer({
       socketPath: paths.xdsSocket,
+      mark: new SocketMark(paths.xdsSocket),
       secret: this.#secret,
       services,
       log: log.child({ component: 'envoy-server' }),
@@ -175,4 +176,8 @@ export class ProxyParts {
       log: log.child({ component: 'envoy-supervisor' }),
     })
   }
+}
+
+function nodeIdOf({ workload }: Svid): string {
+  return `${workload.namespace}/${workload.name}/${workload.uid}`
 }

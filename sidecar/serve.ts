@@ -8,6 +8,7 @@ import type { Logger } from 'pino'
 import type { Clock } from '../common/clock.ts'
 import { FileBundleStore } from './adapters/fs/bundle-store.ts'
 import { DecisionLogFile } from './adapters/fs/decision-log-file.ts'
+import { SocketMark } from './adapters/fs/socket-mark.ts'
 import { createAccessLogService } from './adapters/grpc/als-server.ts'
 import { BundleClient } from './adapters/http/bundle-client.ts'
 import type { HealthFacts } from './adapters/http/health.ts'
@@ -102,6 +103,7 @@ function startWorker(options: ServeOptions, { decisionLog, labels, lost }: LogPa
   }
   return startCheckWorker({
     spawn: () => spawnCheckThread(data),
+    socket: new SocketMark(paths.authzSocket),
     compile: (wasm) => WebAssembly.compile(wasm),
     decisionLog,
     labels,

@@ -10,6 +10,8 @@ export interface ReadinessInput {
   readonly hasIdentity: boolean
   readonly progress: Progress
   readonly envoy: EnvoyState & { readonly workersStarted: boolean; readonly reason: string }
+  /** False: the check worker is being replaced. */
+  readonly isAnswering: boolean
   /** Undefined: the check worker has no bundle. */
   readonly bundleRevision: string | undefined
   /** Why the newest bundle is not active; undefined: it is, as far as is known. */
@@ -37,7 +39,7 @@ export function readinessOf(input: ReadinessInput): Readiness {
     ...(envoy.running && !envoy.live ? ['envoy is starting'] : []),
     ...(envoy.warming > 0 ? ['envoy is warming'] : []),
     ...(envoy.draining > 0 ? ['envoy is draining what was replaced'] : []),
-    ...(bundleRevision === undefined ? ['no policy bundle'] : []),
+    ...workerReasons(input),
     ...(input.bundleProblem === undefined ? [] : [`policy bundle: ${input.bundleProblem}`]),
     ...progress.refusals,
     ...(progress.isAccepted || progress.refusals.length > 0 ? [] : ['envoy has not taken all yet']),
@@ -48,8 +50,16 @@ export function readinessOf(input: ReadinessInput): Readiness {
       envoy.live &&
       envoy.workersStarted &&
       envoy.warming === 0 &&
+      input.isAnswering &&
       bundleRevision !== undefined,
     enforcedGeneration: isEnforced ? progress.generation : before,
     detail: reasons.join('; '),
   }
+}
+
+function workerReasons({ isAnswering, bundleRevision }: ReadinessInput): readonly string[] {
+  return [
+    ...(isAnswering ? [] : ['the check worker is being replaced']),
+    ...(bundleRevision === undefined ? ['no policy bundle'] : []),
+  ]
 }

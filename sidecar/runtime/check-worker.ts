@@ -2,7 +2,8 @@
  * The check worker's supervisor: gives it bundles, watches it, replaces it.
  *
  *   spawn ──start──▶ answering ──hangs──▶ terminate ─▶ the standby starts with the same bundle, in some 20 ms
- *                        └─────ends─────▶ the same, after a pause that grows
+ *                        ├─────ends─────▶ the same, after a pause that grows
+ *                        └─loses its socket (it was removed or replaced) ─▶ the same, and a new socket
  *
  * The killed request is recorded as ERR_POLICY_TIMEOUT and its policy set aside for a while. A standby thread is kept
  * loaded only while the set has Rego: nothing else can hang. Never serves a bundle that it has not verified.
@@ -31,6 +32,8 @@ export interface CheckWorkerOptions {
   /** Where the requests of a worker that was ended are recorded. */
   readonly decisionLog: DecisionLog
   readonly labels: LogLabels
+  /** The workers' socket. */
+  readonly socket: { mark(): void; isSame(): boolean }
   readonly log: Log
 }
 
@@ -50,6 +53,7 @@ const ACTIVATE_TIMEOUT_MS = 30_000
 const MAX_RECORDED = 1000
 const MAX_RESTART_PAUSE_MS = 5_000
 const FIRST_RESTART_PAUSE_MS = 50
+const SOCKET_LOOK_MS = 1_000
 
 /** Resolves when the socket answers (with ERR_NO_BUNDLE at first). Rejects when it can't be had. */
 export async function startCheckWorker(
@@ -72,6 +76,7 @@ class CheckSupervisor implements SupervisedCheckWorker {
   #activations: Promise<unknown> = Promise.resolve()
   #watch = NOT_WATCHING
   #timer: NodeJS.Timeout | undefined
+  #socketTimer: NodeJS.Timeout | undefined
   #isStopped = false
   #failures = 0
   #nextId = 1
@@ -83,10 +88,15 @@ class CheckSupervisor implements SupervisedCheckWorker {
   async start(): Promise<void> {
     await this.#startThread(this.#options.spawn())
     this.#timer = setInterval(() => this.#look(), LOOK_EVERY_MS).unref()
+    this.#socketTimer = setInterval(() => void this.#lookAtSocket(), SOCKET_LOOK_MS).unref()
   }
 
   activeRevision(): string | undefined {
     return this.#active?.revision
+  }
+
+  isAnswering(): boolean {
+    return this.#thread !== undefined
   }
 
   activeSet(): PolicySet | undefined {
@@ -115,6 +125,7 @@ class CheckSupervisor implements SupervisedCheckWorker {
   async stop(graceMs: number): Promise<void> {
     this.#isStopped = true
     clearInterval(this.#timer)
+    clearInterval(this.#socketTimer)
     const thread = this.#thread
     void this.#standby?.terminate()
     if (thread === undefined) return
@@ -137,6 +148,10 @@ class CheckSupervisor implements SupervisedCheckWorker {
     this.#active = next
     this.#breakers.clear()
     this.#prepareStandby()
+    this.#tell()
+  }
+
+  #tell(): void {
     for (const listener of this.#listeners) listener()
   }
 
@@ -184,8 +199,10 @@ class CheckSupervisor implements SupervisedCheckWorker {
     } finally {
       clearTimeout(timer)
     }
+    this.#options.socket.mark()
     this.#watch = NOT_WATCHING
     this.#thread = thread
+    this.#tell()
   }
 
   #prepareStandby(): void {
@@ -216,6 +233,18 @@ class CheckSupervisor implements SupervisedCheckWorker {
     if (!isHanging) return
     this.#thread = undefined
     void this.#end(thread)
+  }
+
+  /** Envoy, or the next Envoy, could not reach the worker. */
+  async #lookAtSocket(): Promise<void> {
+    const thread = this.#thread
+    if (thread === undefined || this.#options.socket.isSame()) return
+    this.#thread = undefined
+    this.#tell()
+    const code = 'ERR_INTERNAL'
+    this.#options.log.error({ code }, 'socket of the check worker is gone; worker replaced')
+    await thread.terminate()
+    await this.#replace()
   }
 
   async #end(thread: CheckThread): Promise<void> {

@@ -11,7 +11,7 @@ export interface ReporterParts {
   readonly identity: Pick<IdentitySource, 'current' | 'subscribe'>
   readonly proxy: Pick<XdsProxy, 'progress' | 'onChange'>
   readonly supervisor: Pick<EnvoySupervisor, 'state' | 'onChange'>
-  readonly worker: Pick<CheckWorker, 'activeRevision' | 'onChange'>
+  readonly worker: Pick<CheckWorker, 'activeRevision' | 'isAnswering' | 'onChange'>
   readonly bundleProblem: () => string | undefined
   readonly report: (report: {
     readonly envoyVersion: string
@@ -46,6 +46,7 @@ export class Reporter {
       hasIdentity: identity.current() !== undefined,
       progress: proxy.progress(),
       envoy: supervisor.state(),
+      isAnswering: worker.isAnswering(),
       bundleRevision: worker.activeRevision(),
       bundleProblem: bundleProblem(),
       enforcedBefore: this.#enforced,

@@ -1,4 +1,4 @@
-import { existsSync, lstatSync } from 'node:fs'
+import { existsSync, lstatSync, rmSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import type { CheckResponse } from '../../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
 import {
@@ -11,6 +11,7 @@ import {
   startCheck,
 } from '../kit/check.ts'
 import { compileRego } from '../kit/rego.ts'
+import { waitFor } from '../kit/wait.ts'
 
 async function start(t: Test): Promise<CheckHarness> {
   const harness = await startCheck()
@@ -211,6 +212,20 @@ t.test('what cannot be logged is refused', async (t) => {
   t.equal(statusOf(response), 503)
   t.match(response, { httpResponse: { value: { body: 'ERR_DECISION_LOG' } } })
   t.equal(harness.lost(), 1, 'and counted')
+})
+
+t.test('a socket that was removed or replaced is made anew', async (t) => {
+  const harness = await start(t)
+  await harness.worker.activate(await makeBundle(makeSet([], { defaultAction: 'ALLOW' })))
+  t.equal(statusOf(await harness.call(GET)), 200)
+  for (const replace of [() => {}, () => writeFileSync(harness.socketPath, '')]) {
+    rmSync(harness.socketPath)
+    replace()
+    await waitFor(() => !harness.worker.isAnswering())
+    await waitFor(() => harness.worker.isAnswering())
+    t.ok(lstatSync(harness.socketPath).isSocket())
+    t.equal(statusOf(await harness.call(GET).catch(() => harness.call(GET))), 200)
+  }
 })
 
 /** Loops that compare and don't allocate: minutes of work, which no memory limit ends. */

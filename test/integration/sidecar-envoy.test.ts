@@ -3,7 +3,7 @@
  * what Envoy refuses is told, and what was good stays, whoever is away.
  */
 import { once } from 'node:events'
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { Agent } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -121,6 +121,22 @@ t.test(
     t.ok(performance.now() - killedMs < 1500, `took ${Math.round(performance.now() - killedMs)} ms`)
   },
 )
+
+t.test('its socket removed: bound anew, and the next Envoy finds it', async (t) => {
+  const { controller, sidecar } = await start(t)
+  const port = await freePort()
+  controller.ads.publish(new Map([[WEB_NODE, snapshotWith(answering(port, 'one'))]]))
+  await sidecar.supervisor.start()
+  await answers(port, 'one')
+  rmSync(sidecar.paths.xdsSocket)
+  await waitFor(() => existsSync(sidecar.paths.xdsSocket))
+  t.equal(statSync(sidecar.paths.xdsSocket).mode & 0o777, 0o600)
+  controller.ads.publish(new Map([[WEB_NODE, snapshotWith(answering(port, 'two'))]]))
+  await answers(port, 'two')
+  process.kill(envoyPid(sidecar.paths.bootstrap), 'SIGKILL')
+  await waitFor(() => sidecar.supervisor.state().restarts === 1)
+  await answers(port, 'two')
+})
 
 t.test(
   'controller gone, sidecar and Envoy new: what was accepted is served from the cache',

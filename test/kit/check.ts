@@ -17,6 +17,7 @@ import {
   type CheckResponse,
 } from '../../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
 import { DecisionLogFile } from '../../sidecar/adapters/fs/decision-log-file.ts'
+import { SocketMark } from '../../sidecar/adapters/fs/socket-mark.ts'
 import { spawnCheckThread } from '../../sidecar/adapters/worker/check-thread.ts'
 import { LostCount } from '../../sidecar/adapters/worker/lost-count.ts'
 import { type SupervisedCheckWorker, startCheckWorker } from '../../sidecar/runtime/check-worker.ts'
@@ -47,6 +48,7 @@ export async function startCheck(options: { decisionLog?: string } = {}): Promis
   const worker = await startCheckWorker({
     spawn: () =>
       spawnCheckThread({ socketPath, decisionLog: file, lost: lost.memory, labels: LABELS }),
+    socket: new SocketMark(socketPath),
     compile: (wasm) => WebAssembly.compile(wasm),
     decisionLog,
     labels: LABELS,

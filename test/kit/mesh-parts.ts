@@ -23,6 +23,7 @@ import { RouterSchema } from '../../proto/gen/envoy/extensions/filters/http/rout
 import { HttpConnectionManagerSchema } from '../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { AdminClient } from '../../sidecar/adapters/envoy/admin-client.ts'
 import { EnvoyProcess } from '../../sidecar/adapters/envoy/envoy-process.ts'
+import { SocketMark } from '../../sidecar/adapters/fs/socket-mark.ts'
 import { FileXdsCache } from '../../sidecar/adapters/fs/xds-cache.ts'
 import { AdsClient } from '../../sidecar/adapters/grpc/ads-client.ts'
 import { ControllerClient } from '../../sidecar/adapters/grpc/controller-client.ts'
@@ -167,7 +168,12 @@ export async function startTestSidecar(t: Pick<Test, 'teardown'>, options: TestS
   const secret = new Secret('test-secret')
   const upstream = new AdsClient(WEB_NODE)
   const status = new StatusClient()
-  const envoyServer = new EnvoyServer({ socketPath: paths.xdsSocket, secret, log })
+  const envoyServer = new EnvoyServer({
+    mark: new SocketMark(paths.xdsSocket),
+    socketPath: paths.xdsSocket,
+    secret,
+    log,
+  })
   const cache = new FileXdsCache(dir, log)
   const proxy = new XdsProxy({ nodeId: WEB_NODE, upstream, downstream: envoyServer, cache, log })
   const bootstrap = buildBootstrap({

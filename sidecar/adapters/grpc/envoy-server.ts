@@ -31,10 +31,12 @@ export interface EnvoyServerOptions {
   readonly socketPath: string
   readonly secret: Secret<string>
   readonly services?: readonly EnvoyService[]
+  readonly mark: { mark(): void; isSame(): boolean }
   readonly log: Log
 }
 
 const READ_REST_MS = 500
+const SOCKET_LOOK_MS = 1_000
 
 export class EnvoyServer implements DownstreamXds {
   readonly name = 'envoy-server'
@@ -46,6 +48,8 @@ export class EnvoyServer implements DownstreamXds {
   })
   #listener: (event: DownstreamEvent) => void = () => {}
   #call: Call | undefined
+  #timer: NodeJS.Timeout | undefined
+  #isBinding = false
 
   constructor(options: EnvoyServerOptions) {
     this.#options = options
@@ -64,6 +68,12 @@ export class EnvoyServer implements DownstreamXds {
       const message = `another sidecar serves ${socketPath}; give each its own --state (and --run-dir)`
       throw new MeshError('ERR_CONFIG', message)
     }
+    await this.#bind()
+    this.#timer = setInterval(() => void this.#look(), SOCKET_LOOK_MS).unref()
+  }
+
+  async #bind(): Promise<void> {
+    const { socketPath, mark } = this.#options
     // Left by a process that was killed; the run directory is ours alone.
     await rm(socketPath, { force: true })
     const credentials = grpc.ServerCredentials.createInsecure()
@@ -74,10 +84,30 @@ export class EnvoyServer implements DownstreamXds {
       })
     })
     await chmod(socketPath, 0o600)
+    mark.mark()
+  }
+
+  /** A socket that was removed or replaced is bound anew, for the next Envoy; open streams go on. */
+  async #look(): Promise<void> {
+    const { socketPath, mark, log } = this.#options
+    if (this.#isBinding || mark.isSame()) return
+    this.#isBinding = true
+    try {
+      log.error({ socketPath }, 'socket for envoy is gone; it is bound anew')
+      this.#server.unbind(`unix:${socketPath}`)
+      // Closing unlinks the path, whatever is there.
+      await new Promise((resolve) => setImmediate(resolve))
+      await this.#bind()
+    } catch (err) {
+      log.error({ err, socketPath }, 'socket for envoy is not bound; tried again')
+    } finally {
+      this.#isBinding = false
+    }
   }
 
   /** What Envoy had sent before it ended (its access log) is still read. */
   async stop(): Promise<void> {
+    clearInterval(this.#timer)
     const timer = setTimeout(() => this.#server.forceShutdown(), READ_REST_MS)
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()))
     clearTimeout(timer)

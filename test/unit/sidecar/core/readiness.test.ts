@@ -3,6 +3,7 @@ import t from 'tap'
 import { type ReadinessInput, readinessOf } from '../../../../sidecar/core/readiness.ts'
 
 const good: ReadinessInput = {
+  isAnswering: true,
   hasIdentity: true,
   progress: { generation: 'g2', isAccepted: true, refusals: [] },
   envoy: {
@@ -34,6 +35,7 @@ t.test('what is missing makes it not ready', async (t) => {
       /not running: SIGSEGV/,
     ],
     [{ bundleRevision: undefined }, /no policy bundle/],
+    [{ isAnswering: false }, /being replaced/],
   ]
   for (const [part, detail] of rows) {
     const readiness = readinessOf({ ...good, ...part })

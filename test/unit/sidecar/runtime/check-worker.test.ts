@@ -77,6 +77,7 @@ async function start(t: { teardown(f: () => Promise<void>): void }, first?: Fake
     compile: async () => new WebAssembly.Module(Buffer.from('\0asm\x01\0\0\0', 'latin1')),
     decisionLog: { append: (record) => records.push(record) > 0 },
     labels: LABELS,
+    socket: { mark() {}, isSame: () => true },
     log: SILENT,
   })
   t.teardown(() => worker.stop(0))

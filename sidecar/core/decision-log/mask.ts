@@ -16,8 +16,11 @@ export interface Masked {
 
 export const MASK = '[masked]'
 const SECRET_HEADERS: ReadonlySet<string> = new Set([
-  ...['authorization', 'cookie', 'proxy-authorization', 'set-cookie'],
+  ...['authorization', 'cookie', 'proxy-authorization', 'set-cookie', 'x-amz-security-token'],
+  ...['ocp-apim-subscription-key', 'x-functions-key'],
 ])
+/** By the end of its name: `x-api-key`, `x-auth-token`, `x-csrf-token`, `client-secret`, `x-original-authorization`. */
+const SECRET_NAME = /(^|[-_])(api[-_]?key|access[-_]?key|token|secret|password|authorization)$/
 /** Bytes of a body that are logged. */
 export const MAX_BODY_BYTES = 4096
 const HTTP = ['attributes', 'request', 'http'] as const
@@ -68,17 +71,22 @@ export function maskResult(result: unknown): Masked {
 function maskNames(headers: Fields, at: string, masked: string[]): Fields {
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => {
-      if (!SECRET_HEADERS.has(name.toLowerCase())) return [name, value]
+      if (!isSecretHeader(name)) return [name, value]
       masked.push(`${at}/${name}`)
       return [name, MASK]
     }),
   )
 }
 
+function isSecretHeader(name: string): boolean {
+  const lower = name.toLowerCase()
+  return SECRET_HEADERS.has(lower) || SECRET_NAME.test(lower)
+}
+
 function maskHeaderMap(headerMap: Fields, at: string, masked: string[]): Fields {
   if (!Array.isArray(headerMap.headers)) return headerMap
   const headers = headerMap.headers.map((header: unknown, i) => {
-    const isSecret = isFields(header) && SECRET_HEADERS.has(String(header.key).toLowerCase())
+    const isSecret = isFields(header) && isSecretHeader(String(header.key))
     if (!isSecret) return header
     masked.push(`${at}/headerMap/headers/${i}`)
     return { key: header.key, value: MASK }

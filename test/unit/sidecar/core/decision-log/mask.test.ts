@@ -101,3 +101,14 @@ t.test("credentials in a policy's result are replaced", async (t) => {
   ])
   t.same(maskResult(true).value, true)
 })
+
+t.test('headers that carry credentials by their name', async (t) => {
+  const secret = ['X-Api-Key', 'apikey', 'x-auth-token', 'x_access_token', 'client-secret']
+  const plain = ['x-request-id', 'x-token-type', 'monkey', 'traceparent']
+  const headers = Object.fromEntries([...secret, ...plain].map((name) => [name, 'v']))
+  const { masked } = maskInput(inputWith({ headers }))
+  t.same(
+    masked,
+    secret.map((name) => `${AT}/headers/${name}`),
+  )
+})

@@ -12,6 +12,7 @@ import { toCheckResponse } from './core/decision/check-response.ts'
 import { refuse, refuseByGuard, refuseFor, toVerdict } from './core/decision/verdict.ts'
 import { type Judgement, toCheckFacts } from './core/decision-log/check-facts.ts'
 import type { DecisionFacts, RequestSummary } from './core/decision-log/record.ts'
+import { deadlineOf, lacksItsBody } from './core/input/arrival.ts'
 import { toRawAttributes, toRequestAttributes, toRequestSummary } from './core/input/attributes.ts'
 import type { SetChoice } from './core/policy/active-set.ts'
 import { RegoCall, type RegoPrograms } from './core/policy/rego-call.ts'
@@ -27,16 +28,29 @@ export interface CheckDeps {
   newId(): string
 }
 
-export type Check = (request: CheckRequest, isBodyBuffered: boolean) => CheckResponse
+/** How the call came. */
+export interface CheckCall {
+  /** Whether Envoy was told to send bodies. */
+  readonly isBodyBuffered: boolean
+  /** Whether Envoy has given up. */
+  isCancelled(): boolean
+}
+
+export type Check = (request: CheckRequest, call: CheckCall) => CheckResponse
 
 export function createCheck(deps: CheckDeps): Check {
-  return (request, isBodyBuffered) => {
+  return (request, call) => {
     const startNs = deps.nowNs()
     const summary = toRequestSummary(request, deps.newId)
-    const judgement = judgeClosed(deps, summary, () =>
-      judge(request, deps.chooseSet(isBodyBuffered)),
-    )
+    const deadlineNs = deadlineOf(request, startNs)
+    const isLate = (nowNs: bigint) => call.isCancelled() || nowNs > deadlineNs
+    const hasBody = call.isBodyBuffered && !lacksItsBody(request)
+    const judged = isLate(startNs)
+      ? LATE
+      : judgeClosed(deps, summary, () => judge(request, deps.chooseSet(hasBody)))
     const endNs = deps.nowNs()
+    // Envoy has refused it already; an allow on record would say otherwise.
+    const judgement = judged.verdict.allowed && isLate(endNs) ? LATE : judged
     const logged = deps.log(toCheckFacts({ judgement, request, summary, startNs, endNs }))
     const verdict = logged
       ? judgement.verdict
@@ -44,6 +58,8 @@ export function createCheck(deps: CheckDeps): Check {
     return toCheckResponse(verdict, summary.decisionId)
   }
 }
+
+const LATE: Judgement = { verdict: refuse('ERR_POLICY_TIMEOUT', 'late: Envoy has given up') }
 
 function judgeClosed(deps: CheckDeps, summary: RequestSummary, judge: () => Judgement): Judgement {
   try {

@@ -57,7 +57,10 @@ function toHandler(check: Check) {
   ): void => {
     let response: CheckResponse
     try {
-      response = check(call.request, isBodyBuffered(call.metadata))
+      response = check(call.request, {
+        isBodyBuffered: isBodyBuffered(call.metadata),
+        isCancelled: () => call.cancelled,
+      })
     } catch {
       reply({ code: status.INTERNAL, details: 'ERR_INTERNAL' })
       return

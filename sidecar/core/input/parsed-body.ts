@@ -34,8 +34,8 @@ export function parseBody(request: RequestBody): ParsedBody {
   const parse = chooseParser(contentType)
   if (parse === undefined) return NOTHING
   const payload = request.body !== '' ? Buffer.from(request.body) : Buffer.from(request.rawBody)
-  if (payload.length === 0) return NOTHING
   if (isCut(headers['content-length'], payload.length)) return TRUNCATED
+  if (payload.length === 0) return NOTHING
   return { value: parse(payload, contentType), truncated: false }
 }
 

@@ -1,6 +1,7 @@
-import { fromJson } from '@bufbuild/protobuf'
+import { fromJson, type JsonValue } from '@bufbuild/protobuf'
 import t from 'tap'
 import {
+  type CheckRequest,
   CheckRequestSchema,
   type CheckResponse,
 } from '../../../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
@@ -28,7 +29,16 @@ function world(over: Partial<CheckDeps> & { evaluate?: RegoPrograms['evaluate'] 
     newId: () => 'new-id',
     ...deps,
   })
-  return { check, events, logged }
+  const call = (isBodyBuffered: boolean, isCancelled = false) => ({
+    isBodyBuffered,
+    isCancelled: () => isCancelled,
+  })
+  return {
+    check: (request: CheckRequest, isBodyBuffered: boolean, isCancelled?: boolean) =>
+      check(request, call(isBodyBuffered, isCancelled)),
+    events,
+    logged,
+  }
 }
 
 function statusOf({ status, httpResponse }: CheckResponse): number {
@@ -108,5 +118,47 @@ t.test('a policy that does not say yes is a denial', async (t) => {
   for (const value of [false, undefined, null, 'true', 1, {}, { allowed: 'yes' }]) {
     const { check } = world({ evaluate: () => value })
     t.not(statusOf(check(REQUEST, true)), 200, JSON.stringify(value))
+  }
+})
+
+t.test('late: Envoy has given up, so that the record is a refusal', async (t) => {
+  const late = { logged: [{ verdict: { allowed: false, reason: 'ERR_POLICY_TIMEOUT' } }] }
+  const cancelled = world()
+  t.equal(statusOf(cancelled.check(REQUEST, true, true)), 503)
+  t.match(cancelled, late)
+  const times = [7n, 600_000_000n]
+  const slow = world({ nowNs: () => times.shift() ?? 0n })
+  t.equal(statusOf(slow.check(REQUEST, true)), 503)
+  t.match(slow, late)
+  const attributes = makeAttributes({ path: '/x' }) as { request: object }
+  const request = { ...attributes.request, time: '2026-01-01T00:00:00Z' }
+  const old = fromJson(CheckRequestSchema, { attributes: { ...attributes, request } as JsonValue })
+  const startNs = BigInt(Date.parse('2026-01-01T00:00:00Z')) * 1_000_000n
+  const queued = world({ nowNs: () => startNs + 501_000_000n })
+  t.equal(statusOf(queued.check(old, true)), 503)
+  t.match(queued, late)
+  t.equal(statusOf(world({ nowNs: () => startNs + 499_000_000n }).check(old, true)), 200)
+})
+
+t.test('a body that was announced and did not come is not buffered', async (t) => {
+  const rows: [object, boolean][] = [
+    [{ headers: { upgrade: 'websocket', 'content-length': '5' } }, false],
+    [{ headers: { upgrade: 'websocket', 'transfer-encoding': 'chunked' } }, false],
+    [{ method: 'POST', headers: { upgrade: 'websocket' } }, false],
+    [{ headers: { upgrade: 'websocket' } }, true],
+    [{ method: 'POST', headers: { 'content-length': '5' }, body: 'a' }, true],
+    [{ method: 'POST', headers: { 'content-length': '0' } }, true],
+  ]
+  for (const [http, expected] of rows) {
+    let told: boolean | undefined
+    const { check } = world({
+      chooseSet: (isBodyBuffered) => {
+        told = isBodyBuffered
+        return { missing: 'ERR_BODY_NOT_BUFFERED' }
+      },
+    })
+    const attributes = makeAttributes({ path: '/x', ...http })
+    check(fromJson(CheckRequestSchema, { attributes }), true)
+    t.equal(told, expected, JSON.stringify(http))
   }
 })

@@ -270,7 +270,10 @@ t.test('behind a real Envoy', async (t) => {
     })
     const aside = await waitFor(async () => {
       const answer = await world.call('/mutate')
-      return answer.text === 'ERR_POLICY_TIMEOUT' ? answer : undefined
+      if (answer.text === 'ERR_POLICY_TIMEOUT') return answer
+      // The second for which it is set aside may be over on a busy machine.
+      await world.call('/loop')
+      return undefined
     })
     t.equal(aside.status, 503, 'the policy is set aside for a while')
     await waitFor(async () => (await world.call('/mutate')).status === 200)

@@ -59,7 +59,8 @@ export class Attester {
     }
     const token = await this.#newToken(undefined)
     if (token === undefined) {
-      const message = 'there is no join token; create one and put it into the join token file'
+      const message =
+        'there is no join token: make one by `postern token create` and name its file by --join-token-file'
       throw new MeshError('ERR_TOKEN_INVALID', message)
     }
     return this.#join(stored, token, signal)

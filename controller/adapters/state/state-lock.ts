@@ -64,10 +64,14 @@ async function isAlive(pid: number, holder: string): Promise<boolean> {
   return (await describe(pid)) === holder
 }
 
-/** `<pid> <start time>`; the start time is field 22 of /proc/<pid>/stat, empty where there is none. */
+/**
+ * `<pid> <start time>`; the start time is field 22 of /proc/<pid>/stat, empty where there is none.
+ * A zombie (field 3) has ended, though its parent has not asked for it yet: it holds nothing.
+ */
 async function describe(pid: number): Promise<string> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
   const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  if (afterName[0] === 'Z') return `${pid} ended`
   return `${pid} ${afterName[19] ?? ''}`
 }
 

@@ -3,8 +3,10 @@ import type { Command } from 'commander'
 import type { Problem } from '../common/errors.ts'
 import { formatProblem, MeshError } from '../common/errors.ts'
 import { askController } from './admin-client.ts'
-import { apiPath, findKind } from './kinds.ts'
+import { apiPath, findKind, placeOf } from './kinds.ts'
 import type { ApiObject } from './objects.ts'
+import { print } from './output/print.ts'
+import { toPrintableLine } from './output/printable.ts'
 import { formatTable } from './output/table.ts'
 import { formatYaml } from './output/yaml.ts'
 import { stateOption } from './state.ts'
@@ -15,6 +17,11 @@ function indent(text: string): string {
     .split('\n')
     .map((line) => `  ${line}\n`)
     .join('')
+}
+
+/** A line each, whatever a problem quotes. */
+function formatProblems(problems: readonly Problem[]): string {
+  return indent(problems.map((p) => toPrintableLine(formatProblem(p))).join('\n'))
 }
 
 function formatLabels(labels: Readonly<Record<string, string>> | undefined): string {
@@ -52,7 +59,7 @@ export function formatDescription(object: ApiObject, problems: readonly Problem[
       ? '  <none>\n'
       : indent(formatTable([['TYPE', 'STATUS', 'REASON', 'MESSAGE'], ...conditions])),
     'Problems:\n',
-    problems.length === 0 ? '  <none>\n' : indent(problems.map(formatProblem).join('\n')),
+    problems.length === 0 ? '  <none>\n' : formatProblems(problems),
   ].join('')
 }
 
@@ -82,13 +89,13 @@ export function addDescribe(program: Command): void {
         )
         if (object === undefined && problems.length === 0) {
           throw new MeshError(
-            'ERR_CONFIG',
-            `there is no ${kind.kind} ${name}; \`postern get ${kind.plural} -A\` lists all`,
+            'ERR_NOT_FOUND',
+            `there is no ${kind.kind} ${name}${placeOf(kind, options.namespace)}; \`postern get ${kind.plural} -A\` lists all`,
           )
         }
-        process.stdout.write(
+        print(
           object === undefined
-            ? `${kind.kind} ${name} was never accepted:\n${indent(problems.map(formatProblem).join('\n'))}`
+            ? `${kind.kind} ${name} was never accepted:\n${formatProblems(problems)}`
             : formatDescription(object as ApiObject, problems),
         )
       },

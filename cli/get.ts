@@ -6,8 +6,9 @@ import type { Command } from 'commander'
 import { formatRef, MeshError, type Problem } from '../common/errors.ts'
 import type { KindInfo, PrinterColumn } from '../controller/core/crd/index.ts'
 import { askController } from './admin-client.ts'
-import { apiPath, findKind, listKinds } from './kinds.ts'
+import { apiPath, findKind, listKinds, placeOf } from './kinds.ts'
 import type { ApiList, ApiObject } from './objects.ts'
+import { print } from './output/print.ts'
 import { formatCell, formatTable } from './output/table.ts'
 import { formatYaml } from './output/yaml.ts'
 import { stateOption } from './state.ts'
@@ -77,10 +78,9 @@ async function fetchObjects(
   const answer = await askController(options.state, 'GET', apiPath(kind, namespace, name))
   if (name === undefined) return [...((answer as ApiList | undefined)?.items ?? [])]
   if (answer !== undefined) return [answer as ApiObject]
-  const place = kind.namespaced ? ` in namespace ${options.namespace}` : ''
   throw new MeshError(
-    'ERR_CONFIG',
-    `there is no ${kind.kind} ${name}${place}; \`postern get ${kind.plural} -A\` lists all`,
+    'ERR_NOT_FOUND',
+    `there is no ${kind.kind} ${name}${placeOf(kind, options.namespace)}; \`postern get ${kind.plural} -A\` lists all`,
   )
 }
 
@@ -129,6 +129,6 @@ export function addGet(program: Command): void {
     .option('-A, --all-namespaces', 'objects of all namespaces')
     .option('-o, --output <format>', OUTPUTS.join('|'))
     .action(async (kind: string, name: string | undefined, options: GetOptions) => {
-      process.stdout.write(await get(kind, name, options))
+      print(await get(kind, name, options))
     })
 }

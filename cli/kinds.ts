@@ -24,6 +24,11 @@ export function findKind(text: string): KindInfo {
   return found
 }
 
+/** ` in namespace shop`, for sentences; empty for kinds without. */
+export function placeOf(kind: KindInfo, namespace: string): string {
+  return kind.namespaced ? ` in namespace ${namespace}` : ''
+}
+
 /** Path of a list or an object in the controller's admin API. */
 export function apiPath(kind: KindInfo, namespace: string | undefined, name?: string): string {
   const inNamespace =

@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander'
 import { MeshError } from '../common/errors.ts'
 import { addDescribe } from './describe.ts'
 import { addGet } from './get.ts'
+import { toPrintable } from './output/printable.ts'
 import { addRun } from './run.ts'
 import { addToken } from './token.ts'
 import { addVersion, VERSION } from './version.ts'
@@ -25,7 +26,7 @@ export function buildProgram(): Command {
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
   const text = error instanceof MeshError ? `${error.message} [${error.code}]` : String(error)
-  process.stderr.write(`error: ${text}\n`)
+  process.stderr.write(toPrintable(`error: ${text}\n`))
   return error instanceof MeshError && error.code === 'ERR_CONFIG' ? 2 : 1
 }
 

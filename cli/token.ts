@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { MeshError } from '../common/errors.ts'
 import { askController } from './admin-client.ts'
+import { print } from './output/print.ts'
 import { stateOption } from './state.ts'
 
 const DURATION = /^(\d+)(s|m|h)$/
@@ -30,10 +31,10 @@ export function addToken(program: Command): void {
       })
       if (answer === undefined) {
         throw new MeshError(
-          'ERR_CONFIG',
+          'ERR_WORKLOAD_NOT_FOUND',
           `there is no WorkloadEntry ${options.workload}; \`postern get workloadentries -A\` lists them`,
         )
       }
-      process.stdout.write(`${(answer as { token: string }).token}\n`)
+      print(`${(answer as { token: string }).token}\n`)
     })
 }

@@ -1,6 +1,7 @@
 /** `postern version`: the version of this package. */
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
+import { print } from './output/print.ts'
 
 const PACKAGE = new URL('../package.json', import.meta.url)
 
@@ -13,6 +14,6 @@ export function addVersion(program: Command): void {
     .command('version')
     .description('print the version')
     .action(() => {
-      process.stdout.write(`postern ${VERSION} (node ${process.versions.node})\n`)
+      print(`postern ${VERSION} (node ${process.versions.node})\n`)
     })
 }

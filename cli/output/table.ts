@@ -3,11 +3,13 @@
  */
 import { JSONPath } from 'jsonpath-plus'
 import type { PrinterColumn } from '../../controller/core/crd/index.ts'
+import { toPrintableLine } from './printable.ts'
 
 const GAP = 3
 
-/** Rows of equal length, the heading first. No trailing spaces, one line feed at each row's end. */
-export function formatTable(rows: readonly (readonly string[])[]): string {
+/** Rows of equal length, the heading first. No trailing spaces, one line feed at each row's end, and nowhere else. */
+export function formatTable(given: readonly (readonly string[])[]): string {
+  const rows = given.map((row) => row.map(toPrintableLine))
   const widths: number[] = []
   for (const row of rows) {
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length)

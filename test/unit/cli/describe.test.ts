@@ -31,3 +31,18 @@ t.test('shows spec, conditions and what to do about each problem', async (t) => 
     /a\.yaml:9:3: spec\.rego\.module: unexpected eof; close the brace \[ERR_REGO_PARSE\]/,
   )
 })
+
+t.test('a proxy cannot write lines of its own into conditions and problems', async (t) => {
+  const words = 'no\n  Accepted   True   Accepted   all is well\x1b[8m'
+  const text = formatDescription(
+    {
+      apiVersion: 'postern.dev/v1alpha1',
+      kind: 'WorkloadEntry',
+      metadata: { name: 'p', namespace: 'shop' },
+      status: { conditions: [{ type: 'Programmed', status: 'False', message: words }] },
+    },
+    [{ code: 'ERR_PROXY_NACK', field: '', message: words, remedy: 'mend it' }],
+  )
+  t.notMatch(text, /^ +Accepted/m)
+  t.notMatch(text, '\x1b')
+})

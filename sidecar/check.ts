@@ -45,20 +45,17 @@ export function createCheck(deps: CheckDeps): Check {
     const deadlineNs = deadlineOf(request, startNs)
     const isLate = (nowNs: bigint) => call.isCancelled() || nowNs > deadlineNs
     const hasBody = call.isBodyBuffered && !lacksItsBody(request)
-    const judged = isLate(startNs)
-      ? LATE
-      : judgeClosed(deps, summary, () => judge(request, deps.chooseSet(hasBody)))
+    const decide = () => judge(request, deps.chooseSet(hasBody))
+    const judged = isLate(startNs) ? LATE : judgeClosed(deps, summary, decide)
     const endNs = deps.nowNs()
     // Envoy has refused it already; an allow on record would say otherwise.
     const judgement = judged.verdict.allowed && isLate(endNs) ? LATE : judged
-    const logged = deps.log(toCheckFacts({ judgement, request, summary, startNs, endNs }))
-    const verdict = logged
-      ? judgement.verdict
-      : refuse('ERR_DECISION_LOG', 'decision could not be logged')
-    return toCheckResponse(verdict, summary.decisionId)
+    const isLogged = deps.log(toCheckFacts({ judgement, request, summary, startNs, endNs }))
+    return toCheckResponse(isLogged ? judgement.verdict : UNLOGGED, summary.decisionId)
   }
 }
 
+const UNLOGGED = refuse('ERR_DECISION_LOG', 'decision could not be logged')
 const LATE: Judgement = { verdict: refuse('ERR_POLICY_TIMEOUT', 'late: Envoy has given up') }
 
 function judgeClosed(deps: CheckDeps, summary: RequestSummary, judge: () => Judgement): Judgement {

@@ -18,7 +18,7 @@ import { createCsrClient } from './adapters/grpc/csr-client.ts'
 import { type HealthFacts, HealthServer } from './adapters/http/health.ts'
 import { parseConfig, type SidecarConfig } from './config.ts'
 import { type RunPaths, runPaths, tooLongSocketPath } from './core/envoy/bootstrap.ts'
-import type { Svid } from './ports.ts'
+import { firstSvid } from './runtime/first-svid.ts'
 import { startIdentity, type WorkloadIdentitySource } from './runtime/identity.ts'
 import { serve } from './serve.ts'
 
@@ -116,21 +116,6 @@ function waiting(identity: WorkloadIdentitySource): HealthFacts {
     decisionsLost: 0,
     decisionLogGaps: 0,
   }
-}
-
-/** Undefined when we are to stop before there was one. */
-function firstSvid(
-  identity: WorkloadIdentitySource,
-  signal: AbortSignal,
-): Promise<Svid | undefined> {
-  return new Promise((resolve) => {
-    const end = (svid?: Svid) => {
-      resolve(svid)
-      setImmediate(() => leave())
-    }
-    signal.addEventListener('abort', () => end())
-    const leave = identity.subscribe(end)
-  })
 }
 
 function packageVersion(): string {

@@ -91,7 +91,9 @@ class Loop implements BundleLoop {
         const answer = await this.#fetch()
         if (answer.kind === 'bundle') await this.#take(answer)
         failures = 0
-        if (answer.kind === 'unchanged')
+        // What answers is the newest again, whatever failed before.
+        if (answer.kind === 'unchanged') this.#problem = undefined
+        if (answer.kind !== 'bundle')
           await this.#pause(MIN_INTERVAL_MS - (performance.now() - startedMs))
       } catch (err) {
         if (this.#stop.signal.aborted) return

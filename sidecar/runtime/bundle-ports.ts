@@ -1,8 +1,10 @@
 /** What the bundle loop asks of the outside. Adapters implement these; main joins them. */
 
 export type BundleAnswer =
-  /** What `etag` names is still the newest, or nothing was said. */
+  /** What `etag` names is still the newest. */
   | { readonly kind: 'unchanged' }
+  /** The SVID was renewed meanwhile; nothing was said. */
+  | { readonly kind: 'interrupted' }
   | { readonly kind: 'bundle'; readonly archive: Uint8Array; readonly etag: string | undefined }
 
 export interface BundleSource {

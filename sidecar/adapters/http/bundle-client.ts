@@ -60,7 +60,7 @@ export class BundleClient implements BundleSource {
       })
       return await toAnswer(response)
     } catch (cause) {
-      if (renewed.aborted && !request.signal.aborted) return { kind: 'unchanged' }
+      if (renewed.aborted && !request.signal.aborted) return { kind: 'interrupted' }
       throw cause instanceof MeshError ? cause : unavailable('controller not reached', cause)
     }
   }

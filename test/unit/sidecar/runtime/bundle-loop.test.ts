@@ -1,0 +1,69 @@
+import { once } from 'node:events'
+import t, { type Test } from 'tap'
+import { packBundle } from '../../../../common/bundle.ts'
+import { MeshError } from '../../../../common/errors.ts'
+import { startBundleLoop } from '../../../../sidecar/runtime/bundle-loop.ts'
+import type { BundleAnswer } from '../../../../sidecar/runtime/bundle-ports.ts'
+
+const SET = {
+  workload: 'shop/web',
+  trustDomain: 'a.example',
+  defaultAction: 'DENY',
+  defaultMode: 'Enforce',
+  policies: [],
+} as const
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+
+/** A loop whose source gives `answers` one by one, then waits; resolves when all were taken. */
+async function runLoop(
+  t: Pick<Test, 'teardown'>,
+  stored: Uint8Array,
+  answers: (BundleAnswer | MeshError)[],
+) {
+  const done = new EventTarget()
+  const waiting = once(done, 'done')
+  const loop = await startBundleLoop({
+    source: {
+      async fetch({ signal }) {
+        const next = answers.shift()
+        if (next instanceof MeshError) throw next
+        if (next !== undefined) return next
+        done.dispatchEvent(new Event('done'))
+        await once(signal, 'abort')
+        throw new Error('stopped')
+      },
+    },
+    store: { load: async () => stored, save: async () => {} },
+    worker: {
+      activate: async () => {},
+      activeRevision: () => undefined,
+      isAnswering: () => true,
+      onChange: () => () => {},
+    },
+    workload: 'shop/web',
+    log,
+    random: () => 0,
+  })
+  t.teardown(() => loop.stop())
+  await waiting
+  return loop
+}
+
+t.test(
+  'an outage is no problem any more once the controller says that nothing changed',
+  async (t) => {
+    const { archive } = await packBundle({ set: SET, wasm: new Map() })
+    const away = new MeshError('ERR_CONTROLLER_UNAVAILABLE', 'controller not reached')
+    const during = await runLoop(t, archive, [away])
+    t.match(during.problem(), 'ERR_CONTROLLER_UNAVAILABLE')
+    const after = await runLoop(t, archive, [away, { kind: 'unchanged' }])
+    t.equal(after.problem(), undefined)
+  },
+)
+
+t.test('a renewal that cuts the wait says nothing about the bundle', async (t) => {
+  const { archive } = await packBundle({ set: SET, wasm: new Map() })
+  const broken = new MeshError('ERR_BUNDLE_INVALID', 'module does not compile')
+  const loop = await runLoop(t, archive, [broken, { kind: 'interrupted' }])
+  t.match(loop.problem(), 'ERR_BUNDLE_INVALID')
+})

@@ -8,6 +8,7 @@ import os from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Stack, type StackOptions, startStack } from '../demo/stack.ts'
+import { drillDifferential } from './differential.ts'
 import { drillRegoEdit, drillRulesEdit } from './edit.ts'
 import { drillEndlessPolicy, drillOnePackage } from './hostile.ts'
 import { drillOutage } from './outage.ts'
@@ -16,6 +17,8 @@ import type { DrillReport } from './report.ts'
 import { drillStranger } from './stranger.ts'
 
 const RESULT = fileURLToPath(new URL('../docs/proof.md', import.meta.url))
+/** Requests to random rule sets (issue 5, Shows 4). */
+const PAIRS = Number(process.env.PAIRS ?? 52_000)
 /** Beside a demo that is kept up. */
 const PORT_OFFSET = 1000
 
@@ -59,7 +62,7 @@ async function runAll(rounds: number, renewals: number): Promise<DrillReport[]> 
     await drillRenewal(stack, renewals),
     await drillEndlessPolicy(stack),
   ])
-  return [...plain, ...short]
+  return [...plain, ...short, await drillDifferential(PAIRS)]
 }
 
 if (import.meta.main) {

@@ -9,6 +9,7 @@ import type { AuthorizationPolicy } from '../../controller/core/crd/index.ts'
 import { buildHttpRbac } from '../../controller/core/lanes/http-rbac.ts'
 import { buildNetworkRbac } from '../../controller/core/lanes/network-rbac.ts'
 import { planLanes } from '../../controller/core/lanes/plan.ts'
+import { toRego } from '../../controller/core/lanes/to-rego.ts'
 import { translateAuthorizationPolicy } from '../../controller/core/translate/authorization-policy.ts'
 import { RBACSchema as HttpRbacSchema } from '../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RBACSchema as NetworkRbacSchema } from '../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
@@ -35,6 +36,8 @@ export interface LanesCase {
   readonly plan: unknown
   readonly tls: JsonObject
   readonly plaintext: JsonObject
+  /** The rules as Rego. */
+  readonly rego: string
 }
 
 export function buildLanesCase(text: string): LanesCase {
@@ -49,7 +52,13 @@ export function buildLanesCase(text: string): LanesCase {
         : toJson(NetworkRbacSchema, buildNetworkRbac(set, { port, transport }), options)
     ) as JsonObject
   }
-  return { protocol, plan: planLanes(set), tls: build('tls'), plaintext: build('plaintext') }
+  return {
+    protocol,
+    plan: planLanes(set),
+    tls: build('tls'),
+    plaintext: build('plaintext'),
+    rego: toRego(set, { protocol }),
+  }
 }
 
 /** Policies are named p0, p1, … in namespace shop. Throws when one of them has a problem. */

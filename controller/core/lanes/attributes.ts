@@ -131,7 +131,7 @@ export const path: Attribute = {
 }
 
 /** Literal text as RE2 that meets a character which Envoy doesn't decode in its encoded form too. */
-function escapeInEitherForm(literal: string): string {
+export function escapeInEitherForm(literal: string): string {
   return Array.from(literal, (char) => {
     const form = encodedForm(char)
     if (form === undefined) return escapeRegex(char)

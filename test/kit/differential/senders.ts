@@ -6,10 +6,10 @@ import { once } from 'node:events'
 import { type ClientHttp2Session, connect as connectHttp2, constants } from 'node:http2'
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import type { Test } from 'tap'
 import type { PemPair } from './certificates.ts'
 import { RawConnection, type RawResponse } from './http1.ts'
 import type { RawRequest } from './random-request.ts'
+import type { Scope } from './scope.ts'
 
 export type Sender = (request: RawRequest, set: number, n: string) => Promise<RawResponse>
 
@@ -41,7 +41,7 @@ export async function openSocket(
 }
 
 /** Sends over one kept HTTP/1.1 connection for each peer and address, with the raw bytes of the request. */
-export function http1Sender(t: Test, target: Target): Sender {
+export function http1Sender(t: Scope, target: Target): Sender {
   const connections = new Map<string, RawConnection>()
   t.teardown(() => {
     for (const connection of connections.values()) connection.close()
@@ -65,7 +65,7 @@ export function http1Sender(t: Test, target: Target): Sender {
 }
 
 /** Sends over one HTTP/2 session for each peer and address. */
-export function http2Sender(t: Test, target: Target): Sender {
+export function http2Sender(t: Scope, target: Target): Sender {
   const sessions = new Map<string, ClientHttp2Session>()
   t.teardown(() => {
     for (const session of sessions.values()) session.destroy()

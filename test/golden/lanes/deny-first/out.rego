@@ -1,0 +1,79 @@
+# shop/app: what its declarative rules say. Mutations and denials of Rego policies are not in it.
+package postern.rules
+
+http := input.attributes.request.http
+
+principal := p if { p := input.attributes.source.principal; p != "" }
+
+method := m if { m := http.method; m != "" }
+
+path := p if { p := split(http.path, "?")[0]; p != "" }
+
+port := input.attributes.destination.address.socketAddress.portValue
+
+port_text := sprintf("%d", [port])
+
+address := a if { a := input.attributes.source.address.socketAddress.address; net.cidr_is_valid(sprintf("%s/0", [a])) }
+
+ascii_lower := {c: l | some i, c in split("ABCDEFGHIJKLMNOPQRSTUVWXYZ", ""); l := split("abcdefghijklmnopqrstuvwxyz", "")[i]}
+
+host := h if {
+	h := trim_suffix(regex.replace(strings.replace_n(ascii_lower, http.host), ":[0-9]*$", ""), ".")
+	h != ""
+}
+
+header(name) := v if { v := http.headers[name]; v != "" }
+
+members(value) := [m | some part in split(value, ","); m := trim(part, " \t"); m != ""]
+
+namespace := parts[0] if {
+	some domain in ["shop.example"]
+	prefix := sprintf("spiffe://%s/ns/", [domain])
+	startswith(principal, prefix)
+	parts := split(trim_prefix(principal, prefix), "/")
+	parts[0] != ""
+	parts[1] == "sa"
+	count(parts) > 2
+}
+
+guards contains "guard/san" if { startswith(principal, "spiffe://"); contains(principal, ",") }
+
+guards contains "guard/identity" if { not startswith(principal, "spiffe://"); principal != "" }
+
+has_plain_path if regex.match("^(?:(?:[!-$&->@-~]|%[0-9A-Fa-f]{2})+(?:\\?[!-~]*)?)$", http.path)
+
+guards contains "guard/path" if not has_plain_path
+
+has_plain_host if regex.match("^(?:(?:[0-9A-Za-z_-]+(?:\\.[0-9A-Za-z_-]+)*|\\[[0-9A-Fa-f:.]+\\])(?::[0-9]{1,5})?)$", http.host)
+
+guards contains "guard/host" if not has_plain_host
+
+# DENY shop/p0
+policy_0 contains "shop/p0/rules[0]" if { not is_0; is_1 }
+policy_0 contains "shop/p0/rules[1]" if { is_2 }
+policy_0 contains "shop/p0/rules[2]" if { not is_5 }
+denied contains "shop/p0" if { count(policy_0) > 0 }
+
+# ALLOW shop/p1
+policy_1 contains "shop/p1/rules[0]" if { true }
+granted contains "shop/p1" if { count(policy_1) > 0 }
+
+is_0 if { namespace == "shop" }
+is_1 if { path == "/admin" }
+is_1 if { startswith(path, "/admin/") }
+is_2 if { header("x-debug") != "" }
+is_2 if { some m in members(header("x-debug")); m != "" }
+is_3(m) if { m == "blue" }
+is_3(m) if { startswith(m, "green") }
+is_4 if { header("x-tenant") == "blue" }
+is_4 if { startswith(header("x-tenant"), "green") }
+is_5 if { count(members(header("x-tenant"))) > 0; header("x-tenant") == "blue" }
+is_5 if { count(members(header("x-tenant"))) > 0; is_4; every m in members(header("x-tenant")) { is_3(m) } }
+
+refused := set()
+default allow := false
+
+allow if { count(guards) == 0; count(denied) == 0; permitted }
+
+default permitted := false
+permitted if { count(refused) == 0; count(granted) > 0 }

@@ -38,6 +38,8 @@ export type ClientEvent =
       readonly nonce: string
       readonly resources: readonly XdsResource[]
       readonly removed: readonly string[]
+      /** Why it can't be taken. */
+      readonly fault?: string | undefined
     }
   | {
       readonly kind: 'verdict'
@@ -113,6 +115,8 @@ function takeResponse(
   const typeUrl = PUBLISH_ORDER.find((known) => known === event.typeUrl)
   if (typeUrl === undefined)
     return { state, effects: [request(event.typeUrl, event.nonce, 'unknown resource type')] }
+  if (event.fault !== undefined)
+    return { state, effects: [request(typeUrl, event.nonce, event.fault)] }
   if (new Set(event.resources.map((r) => r.name)).size < event.resources.length)
     return { state, effects: [request(typeUrl, event.nonce, 'a resource name stands twice')] }
   const before = state.types.get(typeUrl) ?? EMPTY

@@ -5,8 +5,8 @@
  * more than one response of a type unanswered. Source: xDS protocol, "Incremental xDS", "Eventual consistency".
  */
 import { PUBLISH_ORDER, TYPE_URLS, type XdsResource, type XdsSnapshot } from '../xds.ts'
+import { dueOf, hasRefused, resourcesOf, takeBytes } from './due.ts'
 import {
-  ABSENT,
   accept,
   askAgain,
   changeSubscription,
@@ -60,15 +60,16 @@ export type ServerEffect =
     }
   | {
       readonly kind: 'error'
-      readonly status: 'RESOURCE_EXHAUSTED'
+      readonly status: 'RESOURCE_EXHAUSTED' | 'INVALID_ARGUMENT'
       readonly message: string
     }
 
 export interface ServerState {
   readonly snapshot: XdsSnapshot | undefined
   readonly subscriptions: ReadonlyMap<string, Subscription>
-  /** Responses sent so far; the next nonce is one more. */
+  /** Responses sent so far; the next nonce is one more, after `noncePrefix`. */
   readonly sent: number
+  readonly noncePrefix: string
   /** Whether a refused response of several resources is retried one by one, to find the one at fault. */
   readonly isolate: boolean
   readonly closed: boolean
@@ -79,9 +80,10 @@ export interface ServerStep {
   readonly effects: readonly ServerEffect[]
 }
 
-/** Bounds on what one client may make us remember. */
+/** Bounds on what one client may make us remember: over all types of a stream. A name of ours has some 600 characters. */
 const MAX_TYPES = 16
 const MAX_NAMES = 20_000
+const MAX_NAME_LENGTH = 1024
 
 /**
  * Removal is publication in reverse, but a listener goes before the routes that it names, and a cluster before its
@@ -96,11 +98,16 @@ const REMOVAL_ORDER: readonly string[] = [
   TYPE_URLS.secret,
 ]
 
-export function startServer(options: { readonly isolate: boolean }): ServerState {
+/** `noncePrefix`: unique to the stream, so that a nonce of an earlier stream, or a guessed one, answers nothing. */
+export function startServer(options: {
+  readonly isolate: boolean
+  readonly noncePrefix?: string
+}): ServerState {
   return {
     snapshot: undefined,
     subscriptions: new Map(),
     sent: 0,
+    noncePrefix: options.noncePrefix ?? '',
     isolate: options.isolate,
     closed: false,
   }
@@ -133,6 +140,20 @@ export function isIdle(state: ServerState): boolean {
   return [...state.subscriptions.values()].every((s) => s.outstanding === undefined)
 }
 
+/** Whether the client has ACKed the whole snapshot as far as it wants it: nothing waits, is due, or is refused. */
+export function isSettled({ snapshot, subscriptions }: ServerState): boolean {
+  if (snapshot === undefined) return false
+  if ([...snapshot.resources.keys()].some((typeUrl) => !subscriptions.has(typeUrl))) return false
+  return [...subscriptions].every(([typeUrl, subscription]) => {
+    if (subscription.outstanding !== undefined || subscription.owesFirst) return false
+    const resources = resourcesOf(snapshot, typeUrl)
+    const { changed, absent, gone } = dueOf(subscription, resources)
+    return (
+      changed.length + absent.length + gone.length === 0 && !hasRefused(subscription, resources)
+    )
+  })
+}
+
 /** The version that the client has accepted on this stream; undefined: none, or it was told that there is none. */
 export function heldVersion(state: ServerState, typeUrl: string, name: string): string | undefined {
   return state.subscriptions.get(typeUrl)?.held.get(name) || undefined
@@ -145,6 +166,8 @@ export function isSubscribed(state: ServerState, typeUrl: string, name?: string)
 }
 
 function takeRequest(state: ServerState, request: DeltaRequest): ServerStep {
+  const fault = findFault(request)
+  if (fault !== undefined) return fail(state, fault, 'INVALID_ARGUMENT')
   const before = state.subscriptions.get(request.typeUrl)
   if (before === undefined && state.subscriptions.size >= MAX_TYPES)
     return fail(state, 'too many resource types on one stream')
@@ -154,15 +177,44 @@ function takeRequest(state: ServerState, request: DeltaRequest): ServerStep {
       : takeVerdict(before, request, state.isolate)
   const after =
     judged === undefined ? firstSubscription(request) : changeSubscription(judged, request)
-  if (after.names.size > MAX_NAMES) return fail(state, 'too many resource names on one stream')
   const subscriptions = new Map(state.subscriptions).set(request.typeUrl, after)
+  // What is sent is bounded by the snapshot; what is asked for and claimed is the client's to choose.
+  const isGrown = request.subscribe.length > 0 || request.initialVersions.size > 0
+  if (isGrown && countNames(subscriptions) > MAX_NAMES + 2 * countResources(state.snapshot))
+    return fail(state, 'too many resource names on one stream')
   return { state: { ...state, subscriptions }, effects }
 }
 
-function fail(state: ServerState, message: string): ServerStep {
+function countNames(subscriptions: ServerState['subscriptions']): number {
+  let count = 0
+  for (const { names, held, asked } of subscriptions.values())
+    count += Math.max(names.size, asked.size) + held.size
+  return count
+}
+
+function countResources(snapshot: XdsSnapshot | undefined): number {
+  return [...(snapshot?.resources.values() ?? [])].reduce((sum, list) => sum + list.size, 0)
+}
+
+/** What makes a request senseless on an aggregated stream; undefined: nothing. */
+function findFault(request: DeltaRequest): string | undefined {
+  const { typeUrl, subscribe, initialVersions } = request
+  if (typeUrl === '') return 'type_url is required'
+  const isLong = (text: string) => text.length > MAX_NAME_LENGTH
+  if ([typeUrl, ...subscribe].some(isLong)) return 'a name is too long'
+  if ([...initialVersions].some(([name, version]) => isLong(name) || isLong(version)))
+    return 'an initial resource version is too long'
+  return undefined
+}
+
+function fail(
+  state: ServerState,
+  message: string,
+  status: 'RESOURCE_EXHAUSTED' | 'INVALID_ARGUMENT' = 'RESOURCE_EXHAUSTED',
+): ServerStep {
   return {
     state: { ...state, closed: true },
-    effects: [{ kind: 'error', status: 'RESOURCE_EXHAUSTED', message }],
+    effects: [{ kind: 'error', status, message }],
   }
 }
 
@@ -212,6 +264,8 @@ function publish(start: ServerState, before: readonly ServerEffect[]): ServerSte
     const changed = isBehind
       ? due.changed.filter((r) => subscription.asked.has(r.name))
       : due.changed
+    // Nothing yet is not an empty first answer: Envoy would start without what is withheld.
+    if (changed.length < due.changed.length && changed.length + due.absent.length === 0) continue
     const gone = typeUrl === TYPE_URLS.listener && !isBehind ? due.gone : []
     const unsent = out.send(typeUrl, subscription, changed, [...due.absent, ...gone])
     isBehind ||= unsent
@@ -232,7 +286,7 @@ function sendRemovals(out: Outbox): void {
       out.send(typeUrl, subscription, [], due.gone)
       return
     }
-    if ([...subscription.rejected].some(([n, v]) => resources.get(n)?.version === v)) return
+    if (hasRefused(subscription, resources)) return
   }
 }
 
@@ -255,9 +309,10 @@ class Outbox {
     removed: readonly string[],
   ): boolean {
     const trusted = changed.filter((r) => !subscription.suspects.has(r.name))
-    const resources = trusted.length > 0 || removed.length > 0 ? trusted : changed.slice(0, 1)
+    const resources =
+      trusted.length > 0 || removed.length > 0 ? takeBytes(trusted) : changed.slice(0, 1)
     if (resources.length + removed.length === 0 && !subscription.owesFirst) return false
-    const nonce = String(this.state.sent + 1)
+    const nonce = `${this.state.noncePrefix}${this.state.sent + 1}`
     const versions = new Map(resources.map((r) => [r.name, r.version]))
     const answered = new Set([...versions.keys(), ...removed])
     const after: Subscription = {
@@ -275,41 +330,6 @@ class Outbox {
     this.effects.push({ kind: 'send', typeUrl, resources, removed, nonce, systemVersion })
     return resources.length < changed.length
   }
-}
-
-interface Due {
-  /** To be sent: asked for, changed, or never had. */
-  readonly changed: readonly XdsResource[]
-  /** Asked for, and there is none: said at once, so that the client need not wait for a timeout. */
-  readonly absent: readonly string[]
-  /** The client has (or refused) it, and it is no more. */
-  readonly gone: readonly string[]
-}
-
-function dueOf(subscription: Subscription, resources: ReadonlyMap<string, XdsResource>): Due {
-  const { held, rejected, asked, suspects, outstanding } = subscription
-  const isDue = ({ name, version }: XdsResource): boolean => {
-    if (!isWanted(subscription, name)) return false
-    if (asked.has(name)) return true
-    if (outstanding?.versions.get(name) === version) return false
-    if (suspects.has(name)) return true
-    // What was refused may be half applied: any other version is sent, also the one from before.
-    return rejected.has(name) ? rejected.get(name) !== version : held.get(name) !== version
-  }
-  const known = [...held].filter(([, version]) => version !== ABSENT).map(([name]) => name)
-  const gone = new Set([...known, ...rejected.keys()])
-  const isLeft = (name: string) =>
-    resources.has(name) || asked.has(name) || outstanding?.removed.includes(name) === true
-  return {
-    changed: [...resources.values()].filter(isDue),
-    absent: [...asked].filter((name) => !resources.has(name)),
-    gone: [...gone].filter((name) => !isLeft(name)),
-  }
-}
-
-function resourcesOf(snapshot: XdsSnapshot, typeUrl: string): ReadonlyMap<string, XdsResource> {
-  const all: ReadonlyMap<string, ReadonlyMap<string, XdsResource>> = snapshot.resources
-  return all.get(typeUrl) ?? new Map()
 }
 
 /** Known types in make-before-break order, then what else the client asked for. */

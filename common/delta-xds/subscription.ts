@@ -13,6 +13,8 @@ export interface Sent {
 
 export interface Subscription {
   readonly wildcard: boolean
+  /** No name was ever asked for on this stream: a request without any still means everything (legacy form). */
+  readonly isLegacy: boolean
   /** Names asked for explicitly, whether they exist or not. */
   readonly names: ReadonlySet<string>
   /** Name → version that the client has; ABSENT: it was told that there is none. */
@@ -37,15 +39,20 @@ export interface SubscriptionChange {
 
 export const WILDCARD = '*'
 export const ABSENT = ''
+/** Stands for an empty version that a client claims: it has something, and nothing that we serve is that. */
+const UNKNOWN = '?'
 
 /** The subscription after the first request of a type on a stream; no names at all mean everything (legacy form). */
 export function firstSubscription(change: SubscriptionChange): Subscription {
   const legacy = change.subscribe.length === 0 && change.unsubscribe.length === 0
   const names = new Set(change.subscribe.filter((name) => name !== WILDCARD))
   const wildcard = legacy || change.subscribe.includes(WILDCARD)
-  const known = [...change.initialVersions].filter(([name]) => wildcard || names.has(name))
+  const known = [...change.initialVersions]
+    .filter(([name]) => wildcard || names.has(name))
+    .map(([name, version]) => [name, version || UNKNOWN] as const)
   return {
     wildcard,
+    isLegacy: change.subscribe.length === 0,
     names,
     held: new Map(known),
     rejected: new Map(),
@@ -59,7 +66,7 @@ export function firstSubscription(change: SubscriptionChange): Subscription {
 
 /** Applies a later request. Names that are subscribed again are answered again; unknown unsubscriptions are ignored. */
 export function changeSubscription(before: Subscription, change: SubscriptionChange): Subscription {
-  if (change.subscribe.length === 0 && change.unsubscribe.length === 0) return before
+  if (change.subscribe.length === 0 && change.unsubscribe.length === 0) return takeLegacy(before)
   const names = new Set(before.names)
   const asked = new Set(before.asked)
   let { wildcard, owesFirst } = before
@@ -80,6 +87,8 @@ export function changeSubscription(before: Subscription, change: SubscriptionCha
   return {
     ...before,
     wildcard,
+    isLegacy:
+      before.isLegacy && change.subscribe.length === 0 && !change.unsubscribe.includes(WILDCARD),
     owesFirst: owesFirst && wildcard,
     names,
     held: filterMap(before.held, wanted),
@@ -87,6 +96,12 @@ export function changeSubscription(before: Subscription, change: SubscriptionCha
     asked: new Set([...asked].filter(wanted)),
     suspects: new Set([...before.suspects].filter(wanted)),
   }
+}
+
+/** A request without names: everything, as long as none was ever named. */
+function takeLegacy(before: Subscription): Subscription {
+  if (!before.isLegacy || before.wildcard) return before
+  return { ...before, wildcard: true, owesFirst: true }
 }
 
 /** The client took the response: it has these versions, and the removed names are gone. */

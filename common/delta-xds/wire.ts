@@ -27,6 +27,16 @@ export function fromRequestMessage(message: DeltaDiscoveryRequest): DeltaRequest
   }
 }
 
+/**
+ * The resources of a refused response that its client names in its reason, as Envoy and our sidecar do; all of them
+ * when it names none.
+ */
+export function blamedNames(names: readonly string[], reason: string): readonly string[] {
+  const isNamed = (name: string) => reason.includes(`${name}: `) || reason.includes(`'${name}'`)
+  const blamed = names.filter(isNamed)
+  return blamed.length > 0 ? blamed : names
+}
+
 export function toResponseMessage(effect: SendEffect): DeltaDiscoveryResponse {
   return create(DeltaDiscoveryResponseSchema, {
     systemVersionInfo: effect.systemVersion,
@@ -54,15 +64,26 @@ export function fromResponseMessage(
       value: r.resource?.value ?? new Uint8Array(),
     })),
     removed: message.removedResources,
+    fault: findFault(message),
   }
 }
 
+/** Why a response can't be taken; undefined: it can. A resource without content would be a TTL's heartbeat. */
+function findFault(message: DeltaDiscoveryResponse): string | undefined {
+  for (const { name, resource } of message.resources) {
+    if (resource === undefined) return `${name}: there is no content`
+    if (resource.typeUrl !== message.typeUrl) return `${name}: its type is not the response's`
+  }
+  return undefined
+}
+
+/** `node` comes with the first request of a stream only. */
 export function toRequestMessage(
   effect: Extract<ClientEffect, { kind: 'request' }>,
-  node: Pick<Node, 'id'>,
+  node: Pick<Node, 'id'> | undefined,
 ): DeltaDiscoveryRequest {
   return create(DeltaDiscoveryRequestSchema, {
-    node: { id: node.id },
+    ...(node === undefined ? {} : { node: { id: node.id } }),
     typeUrl: effect.typeUrl,
     resourceNamesSubscribe: [...effect.subscribe],
     initialResourceVersions: Object.fromEntries(effect.initialVersions),

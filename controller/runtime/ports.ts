@@ -75,8 +75,14 @@ export interface ProxyState {
   readonly bundleRevision: string
   readonly ready: boolean
   readonly detail: string
-  /** The newest NACK, per type URL, until a later ACK. */
-  readonly nacks: readonly { readonly typeUrl: string; readonly message: string }[]
+  /** The xDS generation that it has ACKed as a whole; empty: none. An ACK is not enforcement. */
+  readonly ackedGeneration: string
+  /** What it refuses, in its own words, until each resource is ACKed or gone. */
+  readonly nacks: readonly {
+    readonly typeUrl: string
+    readonly names: readonly string[]
+    readonly message: string
+  }[]
 }
 
 export interface ProxyRegistry {

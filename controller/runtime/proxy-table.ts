@@ -14,7 +14,15 @@ interface Entry {
   /** Open xDS and status streams. */
   streams: number
   report: ProxyReport
-  readonly nacks: Map<string, string>
+  ackedGeneration: string
+  /** `type name` → what was said of it. */
+  readonly nacks: Map<string, Nack>
+}
+
+interface Nack {
+  readonly typeUrl: string
+  readonly name: string
+  readonly message: string
 }
 
 const NO_REPORT: ProxyReport = {
@@ -25,6 +33,9 @@ const NO_REPORT: ProxyReport = {
 }
 const GONE: ProxyReport = { ...NO_REPORT, detail: 'not connected' }
 
+/** Refused resources that are remembered of one proxy. */
+const MAX_NACKS = 200
+
 export class ProxyTable implements ProxyRegistry {
   readonly #entries = new Map<string, Entry>()
   readonly #listeners = new Set<() => void>()
@@ -34,7 +45,8 @@ export class ProxyTable implements ProxyRegistry {
       nodeId,
       connected: entry.streams > 0,
       ...entry.report,
-      nacks: [...entry.nacks].map(([typeUrl, message]) => ({ typeUrl, message })),
+      ackedGeneration: entry.ackedGeneration,
+      nacks: toNacks([...entry.nacks.values()]),
     }))
   }
 
@@ -53,23 +65,42 @@ export class ProxyTable implements ProxyRegistry {
       if (!isOpen) return
       isOpen = false
       entry.streams -= 1
-      if (entry.streams === 0) entry.report = { ...GONE, bundleRevision: '' }
+      if (entry.streams === 0) {
+        entry.report = { ...GONE, bundleRevision: '' }
+        entry.ackedGeneration = ''
+      }
       this.#changed()
     }
   }
 
-  nacked(nodeId: string, typeUrl: string, message: string): void {
-    this.#entryOf(nodeId).nacks.set(typeUrl, message)
+  /** A refusal stands for each resource until that one is ACKed or gone: another's ACK says nothing of it. */
+  nacked(nodeId: string, typeUrl: string, names: readonly string[], message: string): void {
+    const { nacks } = this.#entryOf(nodeId)
+    // A removal that is refused has no name; the next ACK of the type ends it.
+    for (const name of names.length === 0 ? [''] : names.slice(0, MAX_NACKS))
+      if (nacks.size < MAX_NACKS) nacks.set(`${typeUrl} ${name}`, { typeUrl, name, message })
     this.#changed()
   }
 
-  acked(nodeId: string, typeUrl: string): void {
-    if (this.#entryOf(nodeId).nacks.delete(typeUrl)) this.#changed()
+  acked(nodeId: string, typeUrl: string, names: readonly string[]): void {
+    const { nacks } = this.#entryOf(nodeId)
+    const before = nacks.size
+    if (before === 0) return
+    for (const name of ['', ...names]) nacks.delete(`${typeUrl} ${name}`)
+    if (nacks.size < before) this.#changed()
   }
 
   /** A new xDS stream is told everything that was refused again, so old refusals are forgotten. */
-  forgetNacks(nodeId: string): void {
-    this.#entryOf(nodeId).nacks.clear()
+  forgetNacks(nodeId: string, typeUrl: string): void {
+    const { nacks } = this.#entryOf(nodeId)
+    for (const [key, nack] of nacks) if (nack.typeUrl === typeUrl) nacks.delete(key)
+  }
+
+  settled(nodeId: string, generation: string): void {
+    const entry = this.#entryOf(nodeId)
+    if (entry.ackedGeneration === generation) return
+    entry.ackedGeneration = generation
+    this.#changed()
   }
 
   reported(nodeId: string, report: ProxyReport): void {
@@ -86,7 +117,7 @@ export class ProxyTable implements ProxyRegistry {
   #entryOf(nodeId: string): Entry {
     const known = this.#entries.get(nodeId)
     if (known !== undefined) return known
-    const entry: Entry = { streams: 0, report: NO_REPORT, nacks: new Map() }
+    const entry: Entry = { streams: 0, report: NO_REPORT, ackedGeneration: '', nacks: new Map() }
     this.#entries.set(nodeId, entry)
     return entry
   }
@@ -98,4 +129,16 @@ export class ProxyTable implements ProxyRegistry {
 
 function byName([a]: readonly [string, Entry], [b]: readonly [string, Entry]): number {
   return a < b ? -1 : a > b ? 1 : 0
+}
+
+/** One for each type and reason, with the names that it concerns. */
+function toNacks(nacks: readonly Nack[]): ProxyState['nacks'] {
+  const groups = new Map<string, { typeUrl: string; message: string; names: string[] }>()
+  for (const { typeUrl, name, message } of nacks) {
+    const key = `${typeUrl} ${message}`
+    const group = groups.get(key) ?? { typeUrl, message, names: [] }
+    group.names.push(name)
+    groups.set(key, group)
+  }
+  return [...groups.values()]
 }

@@ -60,6 +60,7 @@ export class XdsProxy {
   readonly #listeners = new Set<() => void>()
   #upstream: ClientState = startClient()
   #envoy: ServerState | undefined
+  #streamCount = 0
   #store: XdsStore = startStore(new Map())
   #svidSecret: XdsResource | undefined
   #trustBundleVersion = ''
@@ -135,7 +136,8 @@ export class XdsProxy {
   }
 
   #openEnvoy(): void {
-    this.#envoy = startServer({ isolate: true })
+    this.#streamCount += 1
+    this.#envoy = startServer({ isolate: true, noncePrefix: `${this.#streamCount}-` })
     this.#publish()
   }
 

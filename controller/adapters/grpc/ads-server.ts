@@ -1,43 +1,25 @@
 /**
- * Delta ADS to the sidecars: each stream is one reducer of common/delta-xds, bound to one workload.
- * In: DeltaDiscoveryRequests over mTLS, and snapshots by `publish`. Out: responses, verdicts for the registry.
+ * Delta xDS to the sidecars, aggregated or one stream for each type: who may open a stream, and who is told what.
+ * In: DeltaDiscoveryRequests over mTLS, and snapshots by `publish`. Out: streams, each bound to one workload.
  * It must never tell a peer anything of another workload: node.id, SPIFFE id and UID must all agree (DESIGN §3).
  */
 import * as grpc from '@grpc/grpc-js'
 import type { Logger } from 'pino'
-import {
-  type ServerEvent,
-  type ServerState,
-  startServer,
-  step,
-} from '../../../common/delta-xds/server.ts'
-import { fromRequestMessage, toResponseMessage } from '../../../common/delta-xds/wire.ts'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
-import type { XdsSnapshot } from '../../../common/xds.ts'
+import { TYPE_URLS, type TypeUrl, type XdsSnapshot } from '../../../common/xds.ts'
 import { AggregatedDiscoveryService } from '../../../proto/gen/envoy/service/discovery/v3/ads_pb.js'
-import type {
-  DeltaDiscoveryRequest,
-  DeltaDiscoveryResponse,
-} from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js'
+import type { DeltaDiscoveryRequest } from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js'
+import { type AdsCall, AdsStream, end, type ProxyRecorder } from './ads-stream.ts'
 
-type Call = grpc.ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>
+export type { ProxyRecorder } from './ads-stream.ts'
 
 interface Peer {
   readonly spiffeId: string
   readonly workloadUid: string
 }
 
-/** Where verdicts and connections are told. */
-export interface ProxyRecorder {
-  opened(nodeId: string): () => void
-  forgetNacks(nodeId: string): void
-  nacked(nodeId: string, typeUrl: string, message: string): void
-  acked(nodeId: string, typeUrl: string): void
-  retain(nodeIds: ReadonlySet<string>): void
-}
-
 export interface AdsServerOptions {
-  readonly peerOf: (call: Call) => Peer | undefined
+  readonly peerOf: (call: AdsCall) => Peer | undefined
   /** xDS node id and SPIFFE id of the workload with this UID in the current model. */
   readonly workloadOf: (
     uid: string,
@@ -46,46 +28,75 @@ export interface AdsServerOptions {
   readonly log: Logger
 }
 
-/** Text of a NACK that is kept at most. */
-const MAX_MESSAGE = 2048
+/** A sidecar has one; one for each type, twice while it reconnects, makes twelve. */
+const MAX_STREAMS_OF_PEER = 16
 
-interface Stream {
-  readonly call: Call
+/** The services of one type each: method → path and type (xDS protocol, "RPC Services and Methods for Each Variant"). */
+const SINGLE_TYPES: Readonly<Record<string, { readonly path: string; readonly typeUrl: TypeUrl }>> =
+  {
+    DeltaClusters: { path: 'cluster.v3.ClusterDiscoveryService', typeUrl: TYPE_URLS.cluster },
+    DeltaEndpoints: { path: 'endpoint.v3.EndpointDiscoveryService', typeUrl: TYPE_URLS.endpoint },
+    DeltaListeners: { path: 'listener.v3.ListenerDiscoveryService', typeUrl: TYPE_URLS.listener },
+    DeltaRoutes: { path: 'route.v3.RouteDiscoveryService', typeUrl: TYPE_URLS.route },
+    DeltaSecrets: { path: 'secret.v3.SecretDiscoveryService', typeUrl: TYPE_URLS.secret },
+    DeltaExtensionConfigs: {
+      path: 'extension.v3.ExtensionConfigDiscoveryService',
+      typeUrl: TYPE_URLS.extensionConfig,
+    },
+  }
+
+/** A call from its start until nothing of it is left, and what it became. */
+interface Opened {
+  readonly call: AdsCall
   readonly peer: Peer
-  state: ServerState
-  nodeId: string | undefined
-  close: () => void
+  stream: AdsStream | undefined
 }
 
 export class AdsServer {
-  readonly service = toServiceDefinition(AggregatedDiscoveryService)
+  readonly service: grpc.ServiceDefinition = toServices()
   readonly implementation: grpc.UntypedServiceImplementation = {
-    DeltaAggregatedResources: (call: Call) => this.#open(call),
-    StreamAggregatedResources: (call: Call) =>
+    DeltaAggregatedResources: (call: AdsCall) => this.#open(call, undefined),
+    StreamAggregatedResources: (call: AdsCall) =>
       end(call, grpc.status.UNIMPLEMENTED, 'only delta xDS is served'),
+    ...Object.fromEntries(
+      Object.entries(SINGLE_TYPES).map(([method, { typeUrl }]) => [
+        method,
+        (call: AdsCall) => this.#open(call, typeUrl),
+      ]),
+    ),
   }
   readonly #options: AdsServerOptions
-  readonly #streams = new Set<Stream>()
+  readonly #calls = new Set<Opened>()
+  /** Every call that still holds memory, by workload UID, oldest first. */
+  readonly #ofPeer = new Map<string, Set<Opened>>()
   #snapshots: ReadonlyMap<string, XdsSnapshot> | undefined
 
   constructor(options: AdsServerOptions) {
     this.#options = options
   }
 
-  /** Replaces all snapshots at once; keys are node ids. Streams of workloads that are no more are ended. */
+  /**
+   * Replaces all snapshots at once; keys are node ids. Only proxies whose snapshot changed are sent anything; streams of
+   * workloads that are no more are ended.
+   */
   publish(snapshots: ReadonlyMap<string, XdsSnapshot>): void {
     this.#snapshots = snapshots
-    for (const stream of this.#streams) {
-      if (stream.nodeId === undefined) continue
-      const snapshot = this.#entitled(stream.peer, stream.nodeId)
-      if (snapshot === undefined) this.#refuse(stream, stream.nodeId)
-      else if (snapshot.version !== stream.state.snapshot?.version)
-        this.#step(stream, { kind: 'snapshot', snapshot })
+    for (const opened of this.#calls) {
+      const { stream, peer } = opened
+      if (stream === undefined) continue
+      const snapshot = this.#entitled(peer, stream.nodeId)
+      if (snapshot === undefined) this.#refuse(opened, stream.nodeId)
+      else stream.offer(snapshot)
     }
     this.#options.proxies.retain(new Set(snapshots.keys()))
   }
 
-  #open(call: Call): void {
+  /** Bytes that were written to streams and not yet taken by their peers. */
+  buffered(): number {
+    return [...this.#calls].reduce((sum, { stream }) => sum + (stream?.buffered() ?? 0), 0)
+  }
+
+  #open(call: AdsCall, typeUrl: TypeUrl | undefined): void {
     const peer = this.#options.peerOf(call)
     // A stream that ends early must not bring the process down.
     call.on('error', () => {})
@@ -93,49 +104,61 @@ export class AdsServer {
       end(call, grpc.status.UNAUTHENTICATED, 'a client certificate of this mesh is required')
       return
     }
-    const state = startServer({ isolate: false })
-    const stream: Stream = { call, peer, state, nodeId: undefined, close: () => {} }
-    this.#streams.add(stream)
+    const opened: Opened = { call, peer, stream: undefined }
+    if (!this.#admit(opened)) return
+    this.#calls.add(opened)
     const close = () => {
-      if (!this.#streams.delete(stream)) return
-      this.#step(stream, { kind: 'closed' })
-      stream.close()
+      if (this.#calls.delete(opened)) opened.stream?.close()
     }
     for (const event of ['close', 'cancelled', 'error']) call.on(event, close)
     call.on('end', () => {
       close()
       call.end()
     })
-    call.on('data', (message: DeltaDiscoveryRequest) => this.#take(stream, message))
+    call.on('data', (message: DeltaDiscoveryRequest) => this.#take(opened, message, typeUrl))
   }
 
-  #take(stream: Stream, message: DeltaDiscoveryRequest): void {
-    if (!this.#streams.has(stream)) return
-    const nodeId = message.node?.id ?? ''
-    if (stream.nodeId === undefined) {
-      if (!this.#identify(stream, nodeId)) return
-    } else if (nodeId !== '' && nodeId !== stream.nodeId) {
-      end(stream.call, grpc.status.INVALID_ARGUMENT, 'node.id changed within the stream')
-      return
+  /** Bounds what one workload's streams can hold. A stream counts until it is off the wire, read or not. */
+  #admit(opened: Opened): boolean {
+    const { call, peer } = opened
+    const own = this.#ofPeer.get(peer.workloadUid) ?? new Set<Opened>()
+    const [oldest] = own
+    if (own.size >= MAX_STREAMS_OF_PEER && oldest !== undefined) {
+      this.#options.log.warn({ workloadUid: peer.workloadUid }, 'too many xds streams of one peer')
+      end(oldest.call, grpc.status.RESOURCE_EXHAUSTED, 'too many streams of this workload')
+      end(call, grpc.status.UNAVAILABLE, 'too many streams of this workload; try again')
+      return false
     }
-    this.#step(stream, { kind: 'request', request: fromRequestMessage(message) })
+    this.#ofPeer.set(peer.workloadUid, own.add(opened))
+    call.on('cancelled', () => {
+      own.delete(opened)
+      if (own.size === 0) this.#ofPeer.delete(peer.workloadUid)
+    })
+    return true
+  }
+
+  #take(opened: Opened, message: DeltaDiscoveryRequest, typeUrl: TypeUrl | undefined): void {
+    if (!this.#calls.has(opened)) return
+    if (opened.stream === undefined && !this.#identify(opened, message, typeUrl)) return
+    opened.stream?.take(message)
   }
 
   /** Binds the stream to its workload, or ends it. */
-  #identify(stream: Stream, nodeId: string): boolean {
+  #identify(opened: Opened, message: DeltaDiscoveryRequest, typeUrl: TypeUrl | undefined): boolean {
+    const nodeId = message.node?.id ?? ''
+    const { call, peer } = opened
     if (this.#snapshots === undefined) {
-      end(stream.call, grpc.status.UNAVAILABLE, 'no configuration yet; try again')
+      end(call, grpc.status.UNAVAILABLE, 'no configuration yet; try again')
       return false
     }
-    const snapshot = this.#entitled(stream.peer, nodeId)
+    const snapshot = this.#entitled(peer, nodeId)
     if (snapshot === undefined) {
-      this.#refuse(stream, nodeId)
+      this.#refuse(opened, nodeId)
       return false
     }
-    stream.nodeId = nodeId
-    stream.close = this.#options.proxies.opened(nodeId)
-    this.#options.proxies.forgetNacks(nodeId)
-    this.#step(stream, { kind: 'snapshot', snapshot })
+    const { proxies, log } = this.#options
+    opened.stream = new AdsStream({ call, nodeId, typeUrl, proxies, log })
+    opened.stream.offer(snapshot)
     return true
   }
 
@@ -146,8 +169,8 @@ export class AdsServer {
     return this.#snapshots?.get(nodeId)
   }
 
-  #refuse(stream: Stream, nodeId: string): void {
-    const { spiffeId, workloadUid } = stream.peer
+  #refuse({ call, peer }: Opened, nodeId: string): void {
+    const { spiffeId, workloadUid } = peer
     const fields = {
       code: 'ERR_PEER_FORBIDDEN',
       nodeId: nodeId.slice(0, 300),
@@ -155,42 +178,17 @@ export class AdsServer {
       workloadUid,
     }
     this.#options.log.warn(fields, 'xds refused: node is not the peer')
-    end(stream.call, grpc.status.PERMISSION_DENIED, 'node.id is not a workload of this certificate')
-  }
-
-  #step(stream: Stream, event: ServerEvent): void {
-    const { state, effects } = step(stream.state, event)
-    stream.state = state
-    const { proxies, log } = this.#options
-    const nodeId = stream.nodeId ?? ''
-    for (const effect of effects) {
-      switch (effect.kind) {
-        case 'send':
-          send(stream.call, toResponseMessage(effect))
-          break
-        case 'acked':
-          proxies.acked(nodeId, effect.typeUrl)
-          break
-        case 'nacked': {
-          const message = effect.message.slice(0, MAX_MESSAGE)
-          log.warn({ nodeId, typeUrl: effect.typeUrl, reason: message }, 'proxy refused resources')
-          proxies.nacked(nodeId, effect.typeUrl, message)
-          break
-        }
-        case 'error':
-          end(stream.call, grpc.status[effect.status], effect.message)
-      }
-    }
+    end(call, grpc.status.PERMISSION_DENIED, 'node.id is not a workload of this certificate')
   }
 }
 
-/** A peer that asks without reading is not listened to until it has read. */
-function send(call: Call, message: DeltaDiscoveryResponse): void {
-  if (call.write(message)) return
-  call.pause()
-  call.once('drain', () => call.resume())
-}
-
-function end(call: Call, code: grpc.status, details: string): void {
-  call.emit('error', Object.assign(new Error(details), { code, details }))
+function toServices(): grpc.ServiceDefinition {
+  const aggregated = toServiceDefinition(AggregatedDiscoveryService)
+  const delta = aggregated.DeltaAggregatedResources
+  if (delta === undefined) throw new Error('delta ADS is not in the descriptor')
+  const single = Object.entries(SINGLE_TYPES).map(([method, { path }]) => [
+    method,
+    { ...delta, path: `/envoy.service.${path}/${method}`, originalName: method },
+  ])
+  return { ...aggregated, ...Object.fromEntries(single) }
 }

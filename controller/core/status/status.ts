@@ -4,11 +4,11 @@
  * Out: the objects in Kubernetes' shape with their status. Says of the last good which generation it is.
  */
 import { formatRef, type Problem } from '../../../common/errors.ts'
-import { TYPE_URLS } from '../../../common/xds.ts'
 import { type AcceptedObject, isKind, type ObjectKey, type Seen } from '../accept/objects.ts'
 import type { Proposal } from '../accept/propose.ts'
-import type { Kind, PosternObject } from '../crd/index.ts'
+import type { PosternObject } from '../crd/index.ts'
 import { type Model, nodeId, type Workload } from '../model/mesh.ts'
+import { isBlamed, type Nack } from './blame.ts'
 import { type ConditionTimes, type Finding, toConditions } from './conditions.ts'
 import { workloadsOf } from './feeds.ts'
 
@@ -20,7 +20,8 @@ export interface ProxyReading {
   readonly bundleRevision: string
   readonly ready: boolean
   readonly detail: string
-  readonly nacks: readonly { readonly typeUrl: string; readonly message: string }[]
+  readonly ackedGeneration: string
+  readonly nacks: readonly Nack[]
 }
 
 export interface Served {
@@ -45,13 +46,6 @@ export interface StatusInput {
   readonly now: string
 }
 
-/** A refusal of such resources concerns objects of these kinds. */
-const NACK_KINDS: Readonly<Record<string, readonly Kind[]>> = {
-  [TYPE_URLS.extensionConfig]: ['AuthorizationPolicy', 'WorkloadEntry'],
-  [TYPE_URLS.secret]: ['CertificateAuthority', 'WorkloadEntry'],
-  [TYPE_URLS.listener]: ['PeerAuthentication', 'WorkloadEntry', 'Mesh'],
-}
-const NACK_KINDS_OTHERWISE: readonly Kind[] = ['WorkloadEntry']
 const SHOWN_PROXIES = 5
 
 export function buildStatuses(input: StatusInput): ReadonlyMap<ObjectKey, PosternObject> {
@@ -166,9 +160,7 @@ function programmedFinding(input: StatusInput, subject: Subject): Finding {
 
 function nackOf({ object, workloads }: Subject): string | undefined {
   for (const { workload, proxy } of workloads) {
-    const nack = proxy?.nacks.find(({ typeUrl }) =>
-      (NACK_KINDS[typeUrl] ?? NACK_KINDS_OTHERWISE).includes(object.kind),
-    )
+    const nack = proxy?.nacks.find((n) => isBlamed(object, workload, n))
     if (nack === undefined) continue
     const what = nack.typeUrl.split('.').at(-1)
     return `the proxy of ${workload.namespace}/${workload.name} refused its ${what}: ${nack.message}`
@@ -228,7 +220,12 @@ function enforcementOf(subject: Subject): { enforced: string; finding: Finding }
     return `${workload.namespace}/${workload.name}${detail === '' ? '' : ` (${detail})`}`
   })
   const rest = waiting.length > SHOWN_PROXIES ? ` and ${waiting.length - SHOWN_PROXIES} more` : ''
-  const message = `${enforced} proxies enforce it; waiting for ${names.join(', ')}${rest}`
+  const acked = workloads.filter(
+    ({ workload, proxy }) =>
+      proxy?.connected === true &&
+      proxy.ackedGeneration === served?.targets.get(nodeId(workload))?.generation,
+  )
+  const message = `${enforced} proxies enforce it (acknowledged by ${acked.length}); waiting for ${names.join(', ')}${rest}`
   return { enforced, finding: { type, status: 'False', reason: 'Waiting', message } }
 }
 

@@ -19,6 +19,7 @@ export class AdsClient implements UpstreamXds {
   readonly #nodeId: string
   #listener: (event: UpstreamEvent) => void = () => {}
   #call: Call | undefined
+  #isNodeSent = false
 
   constructor(nodeId: string) {
     this.#nodeId = nodeId
@@ -29,13 +30,17 @@ export class AdsClient implements UpstreamXds {
   }
 
   request(request: UpstreamRequest): void {
-    this.#call?.write(toRequestMessage(request, { id: this.#nodeId }))
+    if (this.#call === undefined) return
+    const node = this.#isNodeSent ? undefined : { id: this.#nodeId }
+    this.#isNodeSent = true
+    this.#call.write(toRequestMessage(request, node))
   }
 
   /** Opens the stream on a new session; the one before has ended. */
   attach(session: ControllerSession): void {
     const call = openStream(session.channel)
     this.#call = call
+    this.#isNodeSent = false
     call.on('data', (message: DeltaDiscoveryResponse) => {
       if (this.#call === call) this.#listener(fromResponseMessage(message))
     })

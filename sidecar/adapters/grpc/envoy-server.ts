@@ -11,6 +11,7 @@ import type { SendEffect } from '../../../common/delta-xds/server.ts'
 import { fromRequestMessage, toResponseMessage } from '../../../common/delta-xds/wire.ts'
 import { MeshError } from '../../../common/errors.ts'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
+import { Outflow } from '../../../common/outflow.ts'
 import type { Secret } from '../../../common/secret.ts'
 import { AggregatedDiscoveryService } from '../../../proto/gen/envoy/service/discovery/v3/ads_pb.js'
 import type {
@@ -48,6 +49,7 @@ export class EnvoyServer implements DownstreamXds {
   })
   #listener: (event: DownstreamEvent) => void = () => {}
   #call: Call | undefined
+  #outflow: Outflow | undefined
   #timer: NodeJS.Timeout | undefined
   #isBinding = false
 
@@ -114,12 +116,18 @@ export class EnvoyServer implements DownstreamXds {
     await rm(this.#options.socketPath, { force: true })
   }
 
+  /** Bytes that were written for Envoy and not yet taken by it. */
+  buffered(): number {
+    return this.#outflow?.bytes() ?? 0
+  }
+
   onEvent(listener: (event: DownstreamEvent) => void): void {
     this.#listener = listener
   }
 
   send(effect: SendEffect): void {
-    this.#call?.write(toResponseMessage(effect))
+    const bytes = effect.resources.reduce((sum, { value }) => sum + value.length, 0)
+    this.#outflow?.write(toResponseMessage(effect), bytes)
   }
 
   reset(reason: string): void {
@@ -139,6 +147,7 @@ export class EnvoyServer implements DownstreamXds {
     }
     this.reset('superseded by a newer stream')
     this.#call = call
+    this.#outflow = new Outflow(call)
     for (const event of ['close', 'cancelled', 'error']) call.on(event, () => this.#close(call))
     call.on('end', () => {
       this.#close(call)
@@ -154,6 +163,7 @@ export class EnvoyServer implements DownstreamXds {
   #close(call: Call): void {
     if (this.#call !== call) return
     this.#call = undefined
+    this.#outflow = undefined
     this.#listener({ kind: 'closed' })
   }
 }

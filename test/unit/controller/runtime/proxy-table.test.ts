@@ -24,20 +24,53 @@ t.test('what a proxy reported ends with its last stream', async (t) => {
   t.match(table.list(), [{ enforcedGeneration: '', ready: false, detail: 'not connected' }])
 })
 
-t.test('a refusal stands until an ACK of its type, or a new xDS stream', async (t) => {
+t.test('a refusal stands until an ACK of its resource, or a new xDS stream', async (t) => {
   const table = new ProxyTable()
-  table.nacked('a', 'lds', 'bad')
-  table.nacked('a', 'cds', 'worse')
-  table.acked('a', 'lds')
-  t.same(table.list()[0]?.nacks, [{ typeUrl: 'cds', message: 'worse' }])
-  table.forgetNacks('a')
+  table.nacked('a', 'lds', ['in', 'out'], 'bad')
+  table.nacked('a', 'cds', ['c'], 'worse')
+  table.acked('a', 'lds', ['other'])
+  t.same(table.list()[0]?.nacks, [
+    { typeUrl: 'lds', message: 'bad', names: ['in', 'out'] },
+    { typeUrl: 'cds', message: 'worse', names: ['c'] },
+  ])
+  table.acked('a', 'lds', ['in'])
+  t.match(table.list()[0]?.nacks, [{ names: ['out'] }, { names: ['c'] }])
+  table.forgetNacks('a', 'lds')
+  t.same(table.list()[0]?.nacks, [{ typeUrl: 'cds', message: 'worse', names: ['c'] }])
+})
+
+t.test('a refused removal ends with the next ACK of its type', async (t) => {
+  const table = new ProxyTable()
+  table.nacked('a', 'lds', [], 'bad')
+  t.same(table.list()[0]?.nacks, [{ typeUrl: 'lds', message: 'bad', names: [''] }])
+  table.acked('a', 'lds', ['other'])
   t.same(table.list()[0]?.nacks, [])
 })
+
+t.test('remembers a bounded number of refusals', async (t) => {
+  const table = new ProxyTable()
+  const names = Array.from({ length: 500 }, (_, i) => `n${i}`)
+  table.nacked('a', 'lds', names, 'bad')
+  table.nacked('a', 'cds', names, 'bad')
+  t.equal(table.list()[0]?.nacks.flatMap((n) => n.names).length, 200)
+})
+
+t.test(
+  'what was ACKed is told apart from what is enforced, and ends with the streams',
+  async (t) => {
+    const table = new ProxyTable()
+    const close = table.opened('a')
+    table.settled('a', 'g')
+    t.match(table.list(), [{ ackedGeneration: 'g', enforcedGeneration: '' }])
+    close()
+    t.match(table.list(), [{ ackedGeneration: '' }])
+  },
+)
 
 t.test('forgets proxies of workloads that are no more, once they are gone', async (t) => {
   const table = new ProxyTable()
   const close = table.opened('b')
-  table.nacked('a', 'lds', 'bad')
+  table.nacked('a', 'lds', ['in'], 'bad')
   table.retain(new Set())
   t.same(
     table.list().map((p) => p.nodeId),
@@ -53,8 +86,8 @@ t.test('tells its listeners of every change until they leave', async (t) => {
   let count = 0
   const leave = table.onChange(() => count++)
   table.opened('a')
-  table.nacked('a', 'lds', 'bad')
-  table.acked('a', 'cds')
+  table.nacked('a', 'lds', ['in'], 'bad')
+  table.acked('a', 'cds', ['c'])
   t.equal(count, 2, 'an ACK that clears nothing is no change')
   leave()
   table.reported('a', report)

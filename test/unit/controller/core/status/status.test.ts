@@ -48,6 +48,7 @@ const proxy = (name: string, more: Partial<ProxyReading> = {}): ProxyReading => 
   nodeId: `shop/${name}/uid-${name}`,
   connected: true,
   enforcedGeneration: 'g',
+  ackedGeneration: 'g',
   bundleRevision: 'r',
   ready: true,
   detail: '',
@@ -169,20 +170,45 @@ t.test('enforced counts what proxies really have', async (t) => {
   t.match(statusOf({ proxies: [stranger] }, P).status, { enforced: '0/1' })
 })
 
+t.test('an ACK is told apart from enforcement', async (t) => {
+  const draining = proxy('orders', { enforcedGeneration: 'old', detail: 'envoy is draining' })
+  const { conditions } = statusOf({ proxies: [draining, proxy('web')] }, P)
+  const message =
+    '0/1 proxies enforce it (acknowledged by 1); waiting for shop/orders (envoy is draining)'
+  t.match(conditions.Enforced, { status: 'False', message })
+  const lagging = proxy('orders', { enforcedGeneration: 'old', ackedGeneration: 'old' })
+  t.match(statusOf({ proxies: [lagging] }, P).conditions.Enforced, { message: /acknowledged by 0/ })
+})
+
 t.test('a refusal is a condition on what caused it', async (t) => {
-  const nack = (typeUrl: string) => [
-    proxy('orders', { nacks: [{ typeUrl, message: 'bad regex' }] }),
-  ]
-  const programmed = (typeUrl: string, key: string) =>
-    statusOf({ proxies: nack(typeUrl) }, key).conditions.Programmed
+  const programmed = (typeUrl: string, name: string, key: string, message = 'bad regex') => {
+    const nacks = [{ typeUrl, names: [name], message }]
+    return statusOf({ proxies: [proxy('orders', { nacks })] }, key).conditions.Programmed
+  }
   const refused = { status: 'False', reason: 'ERR_PROXY_NACK', message: /shop\/orders.*bad regex/ }
-  t.match(programmed(TYPE_URLS.extensionConfig, P), refused)
-  t.match(programmed(TYPE_URLS.extensionConfig, ORDERS), refused)
-  t.match(programmed(TYPE_URLS.extensionConfig, 'WorkloadEntry/shop/web'), { status: 'True' })
-  t.match(programmed(TYPE_URLS.extensionConfig, 'Mesh/mesh'), { status: 'True' })
-  t.match(programmed(TYPE_URLS.listener, 'PeerAuthentication/shop/peers'), refused)
-  t.match(programmed(TYPE_URLS.secret, 'CertificateAuthority/postern'), refused)
-  t.match(programmed(TYPE_URLS.cluster, ORDERS), refused)
+  const fine = { status: 'True' }
+  const { extensionConfig, listener, secret, cluster } = TYPE_URLS
+  const rbac = (key: string, words?: string) =>
+    programmed(extensionConfig, 'rbac/8080/tls', key, words)
+  t.match(rbac(P), refused)
+  t.match(rbac(WIDE), refused, 'nobody is named')
+  const named = 'shop/p/rules[0]: bad regex'
+  t.match(rbac(P, named), refused)
+  t.match(rbac(WIDE, named), fine, 'another is named')
+  t.match(rbac(ORDERS), refused)
+  t.match(rbac('WorkloadEntry/shop/web'), fine)
+  t.match(rbac('Mesh/mesh'), fine)
+  t.match(programmed(extensionConfig, 'ext_authz/8080/tls', P), fine, 'it has no Rego')
+  t.match(programmed(listener, 'inbound/8080', 'PeerAuthentication/shop/peers'), refused)
+  t.match(programmed(listener, 'inbound/8080', 'Mesh/mesh'), refused)
+  t.match(programmed(listener, 'outbound/8080', 'Mesh/mesh'), fine)
+  const taken = "cannot bind '127.0.0.1:8080': Address already in use; bad regex"
+  t.match(programmed(listener, 'inbound/8080', 'Mesh/mesh', taken), fine, 'a port in use')
+  t.match(programmed(listener, 'inbound/8080', ORDERS, taken), refused)
+  t.match(programmed(secret, 'ROOTCA', 'CertificateAuthority/postern'), refused)
+  t.match(programmed(secret, 'another', 'CertificateAuthority/postern'), fine)
+  t.match(programmed(cluster, 'inbound/8080', ORDERS), refused)
+  t.match(programmed(cluster, 'inbound/8080', P), fine)
 })
 
 t.test(
@@ -221,7 +247,9 @@ t.test('a time changes only with its status', async (t) => {
 })
 
 t.test('a refusal is a problem of the workload, with its file', async (t) => {
-  const nacks = [{ typeUrl: TYPE_URLS.listener, message: 'address already in use' }]
+  const nacks = [
+    { typeUrl: TYPE_URLS.listener, names: ['inbound/1'], message: 'address already in use' },
+  ]
   const stranger = proxy('gone', { nacks })
   t.match(nackProblems(input({ proxies: [proxy('orders', { nacks }), stranger] })), [
     {

@@ -1,0 +1,68 @@
+/**
+ * What one client is owed of one resource type, from what it wants and has and what there is. Pure functions;
+ * `server.ts` decides from them when it is sent. Source: xDS protocol, "Incremental xDS".
+ */
+import type { XdsResource, XdsSnapshot } from '../xds.ts'
+import { ABSENT, isWanted, type Subscription } from './subscription.ts'
+
+/** Content of one response at most, unless one resource alone is larger: what waits for a slow reader stays small. */
+const MAX_RESPONSE_BYTES = 2 * 1024 * 1024
+
+export interface Due {
+  /** To be sent: asked for, changed, or never had. */
+  readonly changed: readonly XdsResource[]
+  /** Asked for, and there is none: said at once, so that the client need not wait for a timeout. */
+  readonly absent: readonly string[]
+  /** The client has (or refused) it, and it is no more. */
+  readonly gone: readonly string[]
+}
+
+export function dueOf(
+  subscription: Subscription,
+  resources: ReadonlyMap<string, XdsResource>,
+): Due {
+  const { held, rejected, asked, suspects, outstanding } = subscription
+  const isDue = ({ name, version }: XdsResource): boolean => {
+    if (!isWanted(subscription, name)) return false
+    if (asked.has(name)) return true
+    if (outstanding?.versions.get(name) === version) return false
+    if (suspects.has(name)) return true
+    // What was refused may be half applied: any other version is sent, also the one from before.
+    return rejected.has(name) ? rejected.get(name) !== version : held.get(name) !== version
+  }
+  const known = [...held].filter(([, version]) => version !== ABSENT).map(([name]) => name)
+  const gone = new Set([...known, ...rejected.keys()])
+  const isLeft = (name: string) =>
+    resources.has(name) || asked.has(name) || outstanding?.removed.includes(name) === true
+  return {
+    changed: [...resources.values()].filter(isDue),
+    absent: [...asked].filter((name) => !resources.has(name)),
+    gone: [...gone].filter((name) => !isLeft(name)),
+  }
+}
+
+export function resourcesOf(
+  snapshot: XdsSnapshot,
+  typeUrl: string,
+): ReadonlyMap<string, XdsResource> {
+  const all: ReadonlyMap<string, ReadonlyMap<string, XdsResource>> = snapshot.resources
+  return all.get(typeUrl) ?? new Map()
+}
+
+/** Whether the client refuses something as it is now. */
+export function hasRefused(
+  { rejected }: Subscription,
+  resources: ReadonlyMap<string, XdsResource>,
+): boolean {
+  return [...rejected].some(([name, version]) => resources.get(name)?.version === version)
+}
+
+/** The first of them that fit into one response; at least one. */
+export function takeBytes(resources: readonly XdsResource[]): readonly XdsResource[] {
+  let bytes = 0
+  const end = resources.findIndex(({ value }, i) => {
+    bytes += value.length
+    return i > 0 && bytes > MAX_RESPONSE_BYTES
+  })
+  return end < 0 ? resources : resources.slice(0, end)
+}

@@ -1,0 +1,161 @@
+/**
+ * One delta-xDS stream of one proxy: feeds the reducer of common/delta-xds and does what it says.
+ * In: requests, snapshots. Out: responses, verdicts for the recorder. While the peer does not read, nothing is sent or
+ * heard, and only the newest snapshot is kept for it: a stuck proxy costs its last state, however much changes.
+ */
+import { randomBytes } from 'node:crypto'
+import * as grpc from '@grpc/grpc-js'
+import type { Logger } from 'pino'
+import {
+  isSettled,
+  type SendEffect,
+  type ServerEffect,
+  type ServerEvent,
+  type ServerState,
+  startServer,
+  step,
+} from '../../../common/delta-xds/server.ts'
+import {
+  blamedNames,
+  fromRequestMessage,
+  toResponseMessage,
+} from '../../../common/delta-xds/wire.ts'
+import { Outflow } from '../../../common/outflow.ts'
+import type { XdsSnapshot } from '../../../common/xds.ts'
+import type {
+  DeltaDiscoveryRequest,
+  DeltaDiscoveryResponse,
+} from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js'
+
+export type AdsCall = grpc.ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>
+
+/** Where verdicts and connections are told. */
+export interface ProxyRecorder {
+  opened(nodeId: string): () => void
+  forgetNacks(nodeId: string, typeUrl: string): void
+  nacked(nodeId: string, typeUrl: string, names: readonly string[], message: string): void
+  acked(nodeId: string, typeUrl: string, names: readonly string[]): void
+  /** The proxy has ACKed all of this generation. */
+  settled(nodeId: string, generation: string): void
+  retain(nodeIds: ReadonlySet<string>): void
+}
+
+/** Text of a NACK that is kept at most. */
+const MAX_MESSAGE = 2048
+
+export interface AdsStreamOptions {
+  readonly call: AdsCall
+  readonly nodeId: string
+  /** A stream of its own type only; undefined: aggregated. */
+  readonly typeUrl: string | undefined
+  readonly proxies: ProxyRecorder
+  readonly log: Logger
+}
+
+export class AdsStream {
+  readonly nodeId: string
+  readonly #options: AdsStreamOptions
+  readonly #outflow: Outflow
+  readonly #close: () => void
+  #state: ServerState
+  /** The newest snapshot, while the peer is behind. */
+  #waiting: XdsSnapshot | undefined
+
+  constructor(options: AdsStreamOptions) {
+    const { call, nodeId, proxies } = options
+    this.nodeId = nodeId
+    this.#options = options
+    this.#outflow = new Outflow(call, () => this.#catchUp())
+    // A nonce of another stream, or a guess, must not pass for an answer.
+    const noncePrefix = `${randomBytes(6).toString('hex')}-`
+    this.#state = startServer({ isolate: false, noncePrefix })
+    this.#close = proxies.opened(nodeId)
+  }
+
+  /** Written to the peer and not yet taken from us, in bytes. */
+  buffered(): number {
+    return this.#outflow.bytes()
+  }
+
+  offer(snapshot: XdsSnapshot): void {
+    const newest = this.#waiting ?? this.#state.snapshot
+    if (newest?.version === snapshot.version) return
+    if (this.#outflow.isBehind()) this.#waiting = snapshot
+    else this.#step({ kind: 'snapshot', snapshot })
+  }
+
+  take(message: DeltaDiscoveryRequest): void {
+    const { typeUrl, proxies } = this.#options
+    const own = typeUrl ?? message.typeUrl
+    const claimed = message.node?.id ?? ''
+    if (claimed !== '' && claimed !== this.nodeId) {
+      this.#fail(grpc.status.INVALID_ARGUMENT, 'node.id changed within the stream')
+    } else if (message.typeUrl !== '' && message.typeUrl !== own) {
+      this.#fail(grpc.status.INVALID_ARGUMENT, 'type_url is not this service’s')
+    } else {
+      // A new stream is told again what was refused, so that it can refuse it again.
+      if (!this.#state.subscriptions.has(own)) proxies.forgetNacks(this.nodeId, own)
+      const request = { ...fromRequestMessage(message), typeUrl: own }
+      this.#step({ kind: 'request', request })
+    }
+  }
+
+  close(): void {
+    this.#waiting = undefined
+    this.#step({ kind: 'closed' })
+    this.#close()
+  }
+
+  #catchUp(): void {
+    const snapshot = this.#waiting
+    this.#waiting = undefined
+    if (snapshot !== undefined) this.#step({ kind: 'snapshot', snapshot })
+  }
+
+  #step(event: ServerEvent): void {
+    const { state, effects } = step(this.#state, event)
+    this.#state = state
+    for (const effect of effects) this.#perform(effect)
+    const isVerdict = effects.some(({ kind }) => kind === 'acked')
+    const generation = state.snapshot?.version
+    if ((isVerdict || event.kind === 'snapshot') && generation !== undefined && isSettled(state))
+      this.#options.proxies.settled(this.nodeId, generation)
+  }
+
+  #perform(effect: ServerEffect): void {
+    const { proxies, log } = this.#options
+    const { nodeId } = this
+    switch (effect.kind) {
+      case 'send':
+        this.#outflow.write(toResponseMessage(effect), sizeOf(effect))
+        break
+      case 'acked':
+        proxies.acked(nodeId, effect.typeUrl, [...effect.versions.keys(), ...effect.removed])
+        break
+      case 'nacked': {
+        const { typeUrl, versions } = effect
+        const message = effect.message.slice(0, MAX_MESSAGE)
+        const names = blamedNames([...versions.keys()], effect.message)
+        log.warn({ nodeId, typeUrl, names, reason: message }, 'proxy refused resources')
+        proxies.nacked(nodeId, typeUrl, names, message)
+        break
+      }
+      case 'error':
+        this.#fail(grpc.status[effect.status], effect.message)
+    }
+  }
+
+  #fail(code: grpc.status, details: string): void {
+    end(this.#options.call, code, details)
+  }
+}
+
+export function end(call: AdsCall, code: grpc.status, details: string): void {
+  call.emit('error', Object.assign(new Error(details), { code, details }))
+}
+
+/** About the size of a response on the wire. */
+function sizeOf({ resources, removed }: SendEffect): number {
+  const content = resources.reduce((sum, r) => sum + r.value.length + r.name.length + 100, 100)
+  return removed.reduce((sum, name) => sum + name.length + 2, content)
+}

@@ -68,13 +68,13 @@ export function optionsOf(defaultOpa: string) {
     manifests: {
       flag: '--manifests',
       value: 'DIR',
-      doc: 'folder of manifests (*.yaml, *.yml, *.json, below it too); it is watched',
+      doc: 'folder of manifests (*.yaml, *.yml, *.json, below it too); it is watched; must be there at the first start',
       parse: path,
     },
     state: {
       flag: '--state',
       value: 'DIR',
-      doc: 'directory for keys, accepted generations and the admin socket; made with mode 0700',
+      doc: 'directory for keys, accepted generations and the admin socket; made with mode 0700; not among the manifests',
       parse: path,
     },
     listen: {

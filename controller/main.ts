@@ -3,20 +3,20 @@
  * In: command line and environment. Out: a running controller, until SIGTERM or SIGINT.
  */
 import { randomUUID } from 'node:crypto'
-import { mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Logger, pino } from 'pino'
 import type { Clock } from '../common/clock.ts'
 import { MeshError } from '../common/errors.ts'
+import { lockState } from '../host/state-lock.ts'
 import { ManifestFolder } from './adapters/files/folder.ts'
 import { AdminServer } from './adapters/http/admin.ts'
 import { HealthServer } from './adapters/http/health.ts'
 import { OpaRegoCompiler } from './adapters/opa/rego-compiler.ts'
 import { createConditionStore } from './adapters/state/condition-store.ts'
 import { FileGenerationStore } from './adapters/state/generation-store.ts'
-import { lockState } from './adapters/state/state-lock.ts'
 import { type Config, parseConfig } from './config.ts'
 import { Entrance } from './entrance.ts'
+import { clearTemp, preparePlaces } from './places.ts'
 import { toMetrics } from './runtime/metrics.ts'
 import { Reconciler } from './runtime/reconcile.ts'
 import { StatusBoard } from './runtime/status-board.ts'
@@ -39,10 +39,12 @@ export async function runController(
   }
   if (parsed.kind === 'mistakes') throw new MeshError('ERR_CONFIG', parsed.mistakes.join('\n'))
   const signalled = untilSignal()
-  await prepareState(parsed.config.state)
-  const unlock = await lockState(parsed.config.state)
+  const { config } = parsed
+  await preparePlaces(config)
+  const unlock = await lockState(config.state, 'controller')
   try {
-    await run(parsed.config, signalled)
+    await clearTemp(config.state)
+    await run(config, signalled)
   } finally {
     await unlock()
   }
@@ -56,21 +58,6 @@ function untilSignal(): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   process.on('SIGTERM', resolve).on('SIGINT', resolve)
   return promise
-}
-
-/** Only the controller's user may see the state: keys lie there, and whoever opens the admin socket makes tokens. */
-async function prepareState(state: string): Promise<void> {
-  await mkdir(state, { recursive: true, mode: 0o700 })
-  const found = await stat(state)
-  if (found.uid !== process.geteuid?.()) {
-    const message = `the state directory ${state} belongs to another user; give one of your own with --state`
-    throw new MeshError('ERR_CONFIG', message)
-  }
-  if ((found.mode & 0o077) !== 0) {
-    const message = `the state directory ${state} is open to other users; chmod 700 it, or give another with --state`
-    throw new MeshError('ERR_CONFIG', message)
-  }
-  await rm(join(state, 'tmp'), { recursive: true, force: true })
 }
 
 async function run(config: Config, signalled: Promise<void>): Promise<void> {

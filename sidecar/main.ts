@@ -9,11 +9,11 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import type { Clock } from '../common/clock.ts'
 import { MeshError } from '../common/errors.ts'
+import { preparePrivateDir } from '../host/private-dir.ts'
+import { lockState } from '../host/state-lock.ts'
 import { nodeKeys } from './adapters/crypto/keys.ts'
 import { checkTools } from './adapters/envoy/envoy-process.ts'
 import { createIdentityState, readJoinTokenFile } from './adapters/fs/identity-state.ts'
-import { preparePrivateDir } from './adapters/fs/private-dir.ts'
-import { lockState } from './adapters/fs/state-lock.ts'
 import { createCsrClient } from './adapters/grpc/csr-client.ts'
 import { type HealthFacts, HealthServer } from './adapters/http/health.ts'
 import { parseConfig, type SidecarConfig } from './config.ts'
@@ -45,7 +45,7 @@ export async function runSidecar(
     throw new MeshError('ERR_CONFIG', message)
   }
   for (const dir of [config.state, config.runDir]) await preparePrivateDir(dir)
-  const unlock = await lockState(config.state)
+  const unlock = await lockState(config.state, 'sidecar')
   try {
     await run(config, paths)
   } finally {

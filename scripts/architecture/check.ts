@@ -38,6 +38,12 @@ export interface House {
 
 export const MAX_LINES = 400
 export const MAX_TEST_LINES = 600
+/** What is read first stays short (STYLE §1). */
+const MAX_OF: Readonly<Record<string, number>> = {
+  'controller/main.ts': 150,
+  'sidecar/main.ts': 150,
+  'sidecar/check.ts': 80,
+}
 
 export function checkHouse(house: House): Violation[] {
   const imports = new Map<string, Import[]>()
@@ -80,7 +86,7 @@ function checkPurity(path: string, source: string): Violation[] {
 
 function checkShape(path: string, source: string): Violation[] {
   const violations: Violation[] = []
-  const max = path.startsWith('test/') ? MAX_TEST_LINES : MAX_LINES
+  const max = MAX_OF[path] ?? (path.startsWith('test/') ? MAX_TEST_LINES : MAX_LINES)
   const lines = source.split('\n').length - 1
   if (lines > max)
     violations.push({ rule: 'size', path, message: `${lines} lines, at most ${max}` })

@@ -1,5 +1,6 @@
 /**
- * The direction of imports: main → adapters → runtime → core → common, each may import to its right.
+ * The direction of imports: main → adapters → runtime → core → common, each may import to its right; main and adapters
+ * also host, which imports common only.
  * In: a path. Out: the place it has in the house, and whether one place may import another.
  */
 
@@ -10,6 +11,8 @@ export type Layer = 'main' | 'adapters' | 'runtime' | 'core'
 export type Place =
   | { readonly kind: 'common' }
   | { readonly kind: 'generated-protos' }
+  /** What the adapters of both programs do with the machine: private files, locks. */
+  | { readonly kind: 'host' }
   | {
       readonly kind: 'program'
       readonly program: Program
@@ -35,6 +38,7 @@ export function placeOf(path: string): Place | undefined {
   const [top = '', second = '', third = ''] = path.split('/')
   if (path.startsWith('proto/gen/')) return { kind: 'generated-protos' }
   if (top === 'common') return { kind: 'common' }
+  if (top === 'host') return { kind: 'host' }
   if (top === 'cli') return { kind: 'cli' }
   if (['demo', 'drills', 'bench', 'scripts', 'test'].includes(top)) return { kind: 'tools' }
   if (top !== 'controller' && top !== 'sidecar') return undefined
@@ -58,9 +62,17 @@ export function forbidden(from: Place, to: Place, path: string): string | undefi
   if (from.kind === 'common' || from.kind === 'generated-protos') {
     return 'common imports no other room'
   }
+  if (from.kind === 'host') {
+    return to.kind === 'host' ? undefined : 'host imports only common'
+  }
   if (from.kind === 'cli') return forbiddenForCli(to, path)
   if (to.kind === 'cli') return 'a program never imports the command line'
-  return forbiddenInProgram(from, to)
+  return to.kind === 'host' ? forbiddenOfHost(from) : forbiddenInProgram(from, to)
+}
+
+function forbiddenOfHost({ layer }: InProgram): string | undefined {
+  const mayUse = layer === 'main' || layer === 'adapters'
+  return mayUse ? undefined : `${layer} never touches the machine; give it a port`
 }
 
 function forbiddenForCli(to: Place, path: string): string | undefined {

@@ -9,6 +9,7 @@ export const ROOMS: Readonly<Record<string, string>> = {
   common: 'What do controller and sidecar both have to agree on?',
   'common/authz': 'What does a policy set answer to a request, and why?',
   'common/delta-xds': 'Which message comes next on a delta xDS stream, on either side?',
+  host: 'What do both programs do with the machine: private files, one program per directory?',
   controller: 'How is the controller put together, and from which flags?',
   'controller/core/accept': 'Which version of each object is in force when the newest is bad?',
   'controller/core/bundle': 'What is in the policy bundle of a workload?',

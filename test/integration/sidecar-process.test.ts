@@ -32,7 +32,9 @@ t.test(
     const first = await startSidecar(t, state)
     await first.waitForLine(/sidecar starts/)
     const second = await startSidecar(t, state)
-    await second.waitForLine(/another sidecar uses the state directory .*\[ERR_CONFIG\]/)
+    await second.waitForLine(
+      /another sidecar .process \d+. uses the state directory .*\[ERR_CONFIG\]/,
+    )
     t.not((await second.exited).code, 0)
     first.kill('SIGKILL')
     await first.exited

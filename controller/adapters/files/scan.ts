@@ -36,7 +36,12 @@ const MAX_DEPTH = 16
 const MAX_ENTRIES = 20_000
 
 export function isManifestName(name: string): boolean {
-  return MANIFEST_NAME.test(name) && !IGNORED_NAME.test(name)
+  return MANIFEST_NAME.test(name) && !isIgnoredName(name)
+}
+
+/** Whether a file or directory of this name is left out. */
+export function isIgnoredName(name: string): boolean {
+  return IGNORED_NAME.test(name)
 }
 
 /** Rejects when the folder itself can't be read, or has too much in it. */
@@ -69,7 +74,7 @@ async function scanDirectory(visit: Visit): Promise<void> {
     const entries = await readdir(visit.absolute)
     const parents = [...visit.parents, real]
     for (const name of entries) {
-      if (!IGNORED_NAME.test(name)) await scanEntry({ ...visit, parents }, name)
+      if (!isIgnoredName(name)) await scanEntry({ ...visit, parents }, name)
     }
   } catch (error) {
     if (error instanceof TooMuch) throw error

@@ -5,9 +5,9 @@
  */
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import writeFileAtomic from 'write-file-atomic'
 import { sha256Hex } from '../../../common/bundle.ts'
 import { MeshError } from '../../../common/errors.ts'
+import { writePrivate } from '../../../host/private-file.ts'
 import {
   decodeGeneration,
   encodeGeneration,
@@ -20,6 +20,12 @@ import type { GenerationStore, LoadedGeneration } from '../../runtime/ports.ts'
 const KEPT = 2
 const GENERATION_NAME = /^(\d{12})\.json$/
 const WASM_NAME = /^([0-9a-f]{64})\.wasm$/
+
+/** Whether something was ever accepted here, damaged or not. */
+export async function hasGeneration(stateDir: string): Promise<boolean> {
+  const names = await readdir(join(stateDir, 'generations')).catch(() => [])
+  return names.some((name) => GENERATION_NAME.test(name))
+}
 
 export class FileGenerationStore implements GenerationStore {
   readonly #generations: string
@@ -56,9 +62,9 @@ export class FileGenerationStore implements GenerationStore {
         if (bytes === undefined) throw new Error(`module ${digest} is not at hand`)
         const isThere =
           present.has(`${digest}.wasm`) && (await this.#readWasm(digest)) !== undefined
-        if (!isThere) await write(join(this.#wasm, `${digest}.wasm`), bytes)
+        if (!isThere) await writePrivate(join(this.#wasm, `${digest}.wasm`), bytes)
       }
-      await write(this.#pathOf(sequence), encodeGeneration({ sequence, state }))
+      await writePrivate(this.#pathOf(sequence), encodeGeneration({ sequence, state }))
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause)
       throw new MeshError('ERR_STATE_WRITE', `generation ${sequence} can't be stored: ${why}`, {
@@ -132,11 +138,6 @@ export class FileGenerationStore implements GenerationStore {
   #pathOf(sequence: number): string {
     return join(this.#generations, `${String(sequence).padStart(12, '0')}.json`)
   }
-}
-
-async function write(path: string, content: string | Uint8Array): Promise<void> {
-  const data = typeof content === 'string' ? content : Buffer.from(content)
-  await writeFileAtomic(path, data, { mode: 0o600, fsync: true })
 }
 
 async function remove(path: string): Promise<void> {

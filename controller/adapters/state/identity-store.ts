@@ -3,12 +3,18 @@
  * folder that is there is complete, and whatever is missing or open to others later is refused, never made anew.
  * Out: contents as Secret. What it writes is on the disk (file and folder synced) before the promise resolves.
  */
-import { constants } from 'node:fs'
 import { lstat, mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import writeFileAtomic from 'write-file-atomic'
 import { MeshError } from '../../../common/errors.ts'
-import { Secret } from '../../../common/secret.ts'
+import type { Secret } from '../../../common/secret.ts'
+import {
+  checkPrivate,
+  codeOf,
+  corrupt,
+  readPrivate,
+  syncFolder,
+  writePrivate,
+} from '../../../host/private-file.ts'
 import type { IdentityStore } from '../../runtime/identity/ports.ts'
 
 /** Far above what 50,000 workloads take. */
@@ -19,12 +25,9 @@ export function createIdentityStore(folder: string): IdentityStore {
   return {
     exists: () => folderExists(folder),
     create: (files) => wrapped(folder, () => createFolder(folder, files)),
-    read: (name) => readPrivate(join(folder, name)),
+    read: (name) => readFrom(join(folder, name)),
     write: (name, content) =>
-      wrapped(join(folder, name), async () => {
-        await writeFileAtomic(join(folder, name), content.reveal(), { mode: 0o600, fsync: true })
-        await syncFolder(folder)
-      }),
+      wrapped(join(folder, name), () => writePrivate(join(folder, name), content.reveal())),
   }
 }
 
@@ -71,43 +74,15 @@ async function createFolder(
   }
 }
 
-async function readPrivate(path: string): Promise<Secret<string>> {
-  let file: Awaited<ReturnType<typeof open>>
+async function readFrom(path: string): Promise<Secret<string>> {
   try {
-    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+    return await readPrivate(path, MAX_BYTES)
   } catch (error) {
+    if (error instanceof MeshError) throw error
     const remedy =
       'restore the ca folder from a backup, or remove the whole state directory to begin anew: every workload must ' +
       'then join again'
     throw corrupt(path, `cannot be opened (${codeOf(error)})`, remedy)
-  }
-  try {
-    const stat = await file.stat()
-    if (!stat.isFile()) throw corrupt(path, 'is not a file', 'restore it from a backup')
-    checkPrivate(path, stat, '0600')
-    if (stat.size > MAX_BYTES) throw corrupt(path, 'is too large', 'restore it from a backup')
-    return new Secret(await file.readFile('utf8'))
-  } finally {
-    await file.close()
-  }
-}
-
-function checkPrivate(path: string, stat: { mode: number; uid: number }, mode: string): void {
-  if ((stat.mode & 0o077) !== 0) {
-    const remedy = `find out who read it, then chmod ${mode} it, or begin with a new state folder`
-    throw corrupt(path, 'is open to other users', remedy)
-  }
-  const user = process.geteuid?.()
-  if (user !== undefined && stat.uid !== user)
-    throw corrupt(path, `belongs to user ${stat.uid}`, `chown it to user ${user}`)
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, constants.O_RDONLY)
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
   }
 }
 
@@ -118,12 +93,4 @@ async function wrapped(path: string, write: () => Promise<void>): Promise<void> 
     const message = `cannot write ${path} (${codeOf(cause)}); check its disk and permissions`
     throw new MeshError('ERR_STATE_WRITE', message, { retry: 'backoff', cause })
   }
-}
-
-function codeOf(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? String(error)
-}
-
-function corrupt(path: string, fault: string, remedy: string): MeshError {
-  return new MeshError('ERR_STATE_CORRUPT', `${path} ${fault}; ${remedy}`)
 }

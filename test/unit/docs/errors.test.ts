@@ -29,7 +29,7 @@ function sectionOf(title: string): Section {
 
 /** Codes that a program gives out: as literal text, and not only to be compared with or in a comment. */
 function usedCodes(): ReadonlySet<string> {
-  const files = globSync('{common,controller,sidecar,cli}/**/*.ts', { cwd: ROOT })
+  const files = globSync('{common,host,controller,sidecar,cli}/**/*.ts', { cwd: ROOT })
   const texts = files
     .filter((file) => file !== join('common', 'errors.ts'))
     .map((file) => readFileSync(join(ROOT, file), 'utf8').replaceAll(/[!=]== '[^']*'/g, ''))

@@ -9,6 +9,7 @@ const HEADER = '/** A file. */\n'
 /** A small house that keeps every rule. */
 const GOOD: Readonly<Record<string, string>> = {
   'common/errors.ts': `import type { X } from '@grpc/grpc-js'\nexport const a = 1`,
+  'host/file.ts': `import { a } from '../common/errors.ts'\nimport fs from 'node:fs'`,
   'controller/core/model/mesh.ts': `import { a } from '../../../common/errors.ts'
 import { createHash } from 'node:crypto'
 import { x } from '../../../proto/gen/x.js'`,
@@ -16,7 +17,8 @@ import { x } from '../../../proto/gen/x.js'`,
   'controller/runtime/publish.ts': `import { c } from '../core/xds/listener.ts'`,
   'controller/adapters/grpc/ads.ts': `import { d } from '../../runtime/publish.ts'
 import fs from 'node:fs'
-import { e } from './codec.ts'`,
+import { e } from './codec.ts'
+import { m } from '../../../host/file.ts'`,
   'controller/adapters/grpc/codec.ts': 'export const e = Date.now()',
   'controller/adapters/http/server.ts': '',
   'controller/main.ts': `import { f } from './adapters/grpc/ads.ts'\nprocess.exit()`,
@@ -31,6 +33,7 @@ const j = await import('../sidecar/main.ts')`,
 
 const ROOMS = [
   'common',
+  'host',
   'controller',
   'controller/core/model',
   'controller/core/xds',
@@ -153,6 +156,19 @@ const CASES: readonly (readonly [string, Rule, string, string])[] = [
   ],
   ['a program imports cli', 'direction', 'controller/main.ts', `import '../cli/main.ts'`],
   ['the product imports the demo', 'direction', 'sidecar/main.ts', `import '../demo/run.ts'`],
+  [
+    'runtime uses the machine',
+    'direction',
+    'controller/runtime/publish.ts',
+    `import '../../host/file.ts'`,
+  ],
+  [
+    'core uses the machine',
+    'direction',
+    'sidecar/core/input/input.ts',
+    `import '../../../host/file.ts'`,
+  ],
+  ['host imports a program', 'direction', 'host/file.ts', `import '../sidecar/check.ts'`],
   ['the product imports a test', 'direction', 'cli/main.ts', `import '../test/unit/x.test.ts'`],
   ['an import leads nowhere', 'target', 'sidecar/main.ts', `import './gone.ts'`],
   ['core reads a file', 'purity', 'controller/core/xds/listener.ts', `import 'node:fs/promises'`],
@@ -187,7 +203,8 @@ const CASES: readonly (readonly [string, Rule, string, string])[] = [
   ['core calls out', 'purity', 'controller/core/xds/listener.ts', `await fetch('https://x')`],
   ['core prints', 'purity', 'controller/core/xds/listener.ts', `console.log('x')`],
   ['common opens a socket', 'purity', 'common/errors.ts', `import 'node:net'`],
-  ['a file is too long', 'size', 'sidecar/main.ts', '\n'.repeat(401)],
+  ['a file is too long', 'size', 'controller/runtime/publish.ts', '\n'.repeat(401)],
+  ['an entrance is too long', 'size', 'sidecar/check.ts', '\n'.repeat(80)],
   ['a test is too long', 'size', 'test/unit/x.test.ts', '\n'.repeat(601)],
 ]
 
@@ -203,7 +220,8 @@ for (const [name, rule, path, added] of CASES) {
 }
 
 t.test('size: 400 lines are allowed', async (t) => {
-  t.same(judge({ 'sidecar/main.ts': `${GOOD['sidecar/main.ts']}\n${'\n'.repeat(398)}` }), [])
+  const path = 'controller/runtime/publish.ts'
+  t.same(judge({ [path]: `${GOOD[path]}\n${'\n'.repeat(398)}` }), [])
 })
 
 t.test('cycle: two files import each other', async (t) => {

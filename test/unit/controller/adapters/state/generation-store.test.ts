@@ -3,7 +3,6 @@ import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { FileGenerationStore } from '../../../../../controller/adapters/state/generation-store.ts'
-import { lockState } from '../../../../../controller/adapters/state/state-lock.ts'
 import type { AcceptedState } from '../../../../../controller/core/accept/objects.ts'
 import { makePolicy } from '../../../../kit/objects.ts'
 import { tempDir } from '../../../../kit/tempdir.ts'
@@ -110,24 +109,4 @@ t.test('a failed save is an error, and what was there stays', async (t) => {
   await writeFile(join(dir, 'wasm'), '')
   await t.rejects(store.save(stateWith('two'), wasmOf('two')), { code: 'ERR_STATE_WRITE' })
   t.same(await readdir(join(dir, 'generations')), ['000000000001.json'])
-})
-
-t.test('one controller per state directory', async (t) => {
-  const dir = tempDir(t)
-  const unlock = await lockState(dir)
-  await t.rejects(lockState(dir), {
-    code: 'ERR_CONFIG',
-    message: new RegExp(`process ${process.pid}`),
-  })
-  await unlock()
-  const again = await lockState(dir)
-  await again()
-  t.same(await readdir(dir), [])
-  await writeFile(join(dir, 'lock'), '999999999 1')
-  await (await lockState(dir))()
-  await writeFile(join(dir, 'lock'), `${process.pid} 1`)
-  await (await lockState(dir))()
-  await writeFile(join(dir, 'lock'), 'rubbish')
-  await (await lockState(dir))()
-  await t.rejects(lockState(join(dir, 'nowhere')), { code: 'ERR_STATE_WRITE' })
 })

@@ -1,6 +1,6 @@
 /** A directory that only we can enter. In: its path. Out: it is there, ours, 0700; or ERR_CONFIG that says what is wrong. */
 import { mkdir, stat } from 'node:fs/promises'
-import { MeshError } from '../../../common/errors.ts'
+import { MeshError } from '../common/errors.ts'
 
 /** Others on the machine must neither read what lies there nor reach the sockets in it. */
 export async function preparePrivateDir(dir: string): Promise<void> {

@@ -1,0 +1,67 @@
+/**
+ * One program per state directory: two would spend each other's credentials, or publish over each other.
+ * In: the directory (0700, so that nobody else reaches the lock). Out: a lock of the kernel's, flock(2) on the file
+ * `lock`, which ends with the process however that ends. Node has no flock: util-linux's takes it for our open file.
+ */
+import { spawn } from 'node:child_process'
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { MeshError } from '../common/errors.ts'
+
+const FILE = 'lock'
+/** What `flock --nonblock` says when another has the lock. */
+const TAKEN = 1
+
+/**
+ * Returns the way to unlock. `program` names the one that asks, and so the one that can have it.
+ * Errors: ERR_CONFIG when another has it (with its process id), ERR_TOOL_MISSING, ERR_STATE_WRITE.
+ */
+export async function lockState(
+  stateDir: string,
+  program: 'controller' | 'sidecar',
+): Promise<() => Promise<void>> {
+  const path = join(stateDir, FILE)
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
+  const file = await open(path, flags, 0o600).catch((cause: unknown) => {
+    throw new MeshError('ERR_STATE_WRITE', `cannot open ${path}: ${String(cause)}`, { cause })
+  })
+  try {
+    if (!(await flock(file.fd, path))) throw await held(file, stateDir, program)
+    // For whoever looks, and for the other's message; the lock is the kernel's.
+    await file.truncate()
+    await file.write(`${process.pid}\n`, 0)
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+  return () => file.close()
+}
+
+/** The lock belongs to the open file, which the child shares and we keep. False: another has it. */
+async function flock(fd: number, path: string): Promise<boolean> {
+  const child = spawn('flock', ['-n', '-x', '3'], { stdio: ['ignore', 'ignore', 'pipe', fd] })
+  const ended = new Promise<number | string | Error>((resolve) => {
+    child.on('error', resolve)
+    child.on('close', (code, signal) => resolve(code ?? String(signal)))
+  })
+  const complaint = child.stderr === null ? '' : await text(child.stderr)
+  const how = await ended
+  if (how instanceof Error) {
+    const message = `flock cannot be run (${how.message}); install util-linux (without it two programs could use one state directory)`
+    throw new MeshError('ERR_TOOL_MISSING', message)
+  }
+  if (how === 0 || how === TAKEN) return how === 0
+  throw new MeshError('ERR_STATE_WRITE', `cannot lock ${path}: ${complaint.trim() || how}`)
+}
+
+async function held(file: FileHandle, stateDir: string, program: string): Promise<MeshError> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(32), 0, 32, 0)
+  const pid = /^\d+/.exec(buffer.toString('latin1', 0, bytesRead))?.[0]
+  const who = pid === undefined ? `another ${program}` : `another ${program} (process ${pid})`
+  return new MeshError(
+    'ERR_CONFIG',
+    `${who} uses the state directory ${stateDir}; stop it, or give this one its own with --state`,
+  )
+}

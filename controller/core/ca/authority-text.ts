@@ -2,9 +2,11 @@
  * The CA's stored halves as text: a certificate and its key, PEM one after the other, so that `openssl x509 -in` reads
  * the file. Reading checks that a certificate is the self-signed CA that it should be; keys are the caller's.
  */
+
 import { createPublicKey, verify } from 'node:crypto'
 import { type Certificate, isCa, parseCertificate, soleUri } from '../../../common/certificate.ts'
 import { MeshError } from '../../../common/errors.ts'
+import { toPem } from '../../../common/pem.ts'
 import { Secret } from '../../../common/secret.ts'
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)-----END CERTIFICATE-----\n/g
@@ -14,13 +16,6 @@ export interface StoredPair {
   readonly certificate: Certificate
   /** PKCS#8, PEM. */
   readonly key: Secret<string>
-}
-
-export function toPem(der: Uint8Array): string {
-  const lines = Buffer.from(der)
-    .toString('base64')
-    .match(/.{1,64}/g)
-  return `-----BEGIN CERTIFICATE-----\n${lines?.join('\n')}\n-----END CERTIFICATE-----\n`
 }
 
 export function formatPair(certificate: Uint8Array, key: Secret<string>): Secret<string> {

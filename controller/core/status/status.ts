@@ -8,6 +8,7 @@ import { type AcceptedObject, isKind, type ObjectKey, type Seen } from '../accep
 import type { Proposal } from '../accept/propose.ts'
 import type { PosternObject } from '../crd/index.ts'
 import { type Model, nodeId, type Workload } from '../model/mesh.ts'
+import { serviceOf } from '../translate/workload-entry.ts'
 import { isBlamed, type Nack } from './blame.ts'
 import { type ConditionTimes, type Finding, toConditions } from './conditions.ts'
 import { workloadsOf } from './feeds.ts'
@@ -65,6 +66,7 @@ export function buildStatuses(input: StatusInput): ReadonlyMap<ObjectKey, Poster
     const before = input.before.get(proposal.key) ?? []
     const status = {
       observedGeneration: subject.generation,
+      ...(isKind(object, 'WorkloadEntry') ? { service: serviceOf(object) } : {}),
       ...(enforcement === undefined ? {} : { enforced: enforcement.enforced }),
       conditions: toConditions(findings, subject.generation, before, input.now),
     }

@@ -66,11 +66,16 @@ function toSubject(object: WorkloadEntry): PortSubject {
   return {
     namespace: namespaceOf(object),
     name: object.metadata.name,
-    service: object.spec.service ?? object.metadata.name,
+    service: serviceOf(object),
     serviceAccount: object.spec.serviceAccount,
     labels: object.metadata.labels ?? {},
     ports: (object.spec.inbound ?? []).map((p) => p.port),
   }
+}
+
+/** The name of the service, in the workload's namespace. */
+export function serviceOf(object: WorkloadEntry): string {
+  return object.spec.service ?? object.metadata.name
 }
 
 function toInbound(

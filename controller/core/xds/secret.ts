@@ -2,9 +2,11 @@
  * The trust bundle as the SDS secret `ROOTCA`. The workload's own certificate and key (`default`) never pass the
  * controller: the sidecar adds them (DESIGN §1.2).
  */
+
 import { strict as assert } from 'node:assert'
 import { Buffer } from 'node:buffer'
 import { create } from '@bufbuild/protobuf'
+import { toPem } from '../../../common/pem.ts'
 import { SECRET_TRUST_BUNDLE } from '../../../common/xds.ts'
 import {
   type Secret,
@@ -23,13 +25,4 @@ export function buildTrustBundleSecret(trustBundle: readonly Uint8Array[]): Secr
       value: { trustedCa: { specifier: { case: 'inlineBytes', value: inlineBytes } } },
     },
   })
-}
-
-/** RFC 7468 §2. */
-function toPem(der: Uint8Array): string {
-  const lines =
-    Buffer.from(der)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? []
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
 }

@@ -5,11 +5,11 @@
  */
 import type { KeyObject } from 'node:crypto'
 import type { Clock } from '../../../common/clock.ts'
+import { toPem } from '../../../common/pem.ts'
 import { type Lease, leasePhase, startLease } from '../../../common/renewal.ts'
 import type { Secret } from '../../../common/secret.ts'
 import { CONTROLLER_NAMESPACE, CONTROLLER_SERVICE_ACCOUNT } from '../../../common/spiffe-id.ts'
 import { CONTROLLER_UID } from '../../../common/svid-extension.ts'
-import { toPem } from '../../core/ca/authority-text.ts'
 import type { Authority } from './authority.ts'
 import type { Keys, Log, WorkloadDirectory } from './ports.ts'
 

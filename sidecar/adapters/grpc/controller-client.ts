@@ -3,9 +3,11 @@
  * that came with it and the controller's reserved SPIFFE id. In: SVIDs. Out: sessions, one at a time; a renewed SVID
  * opens the next connection before the old one is left. A lost connection is tried again at once, then with backoff.
  */
+
 import { createSecureContext } from 'node:tls'
 import * as grpc from '@grpc/grpc-js'
 import { MeshError } from '../../../common/errors.ts'
+import { toPem } from '../../../common/pem.ts'
 import { parseSpiffeId } from '../../../common/spiffe-id.ts'
 import { findControllerFault } from '../../core/identity/controller-trust.ts'
 import { backoffMs } from '../../core/xds/backoff.ts'
@@ -235,12 +237,4 @@ async function waitUntilReady(channel: grpc.Client, signal: AbortSignal): Promis
   signal.addEventListener('abort', onAbort)
   look()
   return promise.finally(() => signal.removeEventListener('abort', onAbort))
-}
-
-function toPem(der: Uint8Array): string {
-  const body =
-    Buffer.from(der)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? []
-  return `-----BEGIN CERTIFICATE-----\n${body.join('\n')}\n-----END CERTIFICATE-----\n`
 }

@@ -3,6 +3,7 @@
  * First contact: a bare handshake fetches the root that the join token pins. After that: gRPC whose chain OpenSSL
  * verifies against known roots, and whose leaf must be the controller's. No proxy from the environment is used.
  */
+
 import type { X509Certificate } from 'node:crypto'
 import { connect, createSecureContext, type PeerCertificate, type TLSSocket } from 'node:tls'
 import { create } from '@bufbuild/protobuf'
@@ -10,6 +11,7 @@ import * as grpc from '@grpc/grpc-js'
 import type { Clock } from '../../../common/clock.ts'
 import { MESH_ERROR_CODES, MeshError, type MeshErrorCode } from '../../../common/errors.ts'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
+import { toPem } from '../../../common/pem.ts'
 import {
   type AttestRequest,
   AttestRequestSchema,
@@ -232,13 +234,6 @@ function parseAddress(text: string): { host: string; port: number } {
   if (host === undefined || Number(port) < 1 || Number(port) > 65_535)
     throw new MeshError('ERR_CONFIG', `the controller's address is HOST:PORT, not ${text}`)
   return { host, port: Number(port) }
-}
-
-function toPem(der: Uint8Array): string {
-  const base64 = Buffer.from(der)
-    .toString('base64')
-    .match(/.{1,64}/g)
-  return `-----BEGIN CERTIFICATE-----\n${base64?.join('\n')}\n-----END CERTIFICATE-----\n`
 }
 
 function unavailable(controller: string, cause: unknown): MeshError {

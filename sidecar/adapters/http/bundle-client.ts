@@ -4,10 +4,12 @@
  * with the SVID, and its certificate must name the reserved SPIFFE id. A renewed SVID gets a new connection at once.
  * Source: https://www.openpolicyagent.org/docs/management-bundles ("HTTP Long Polling")
  */
+
 import type { IncomingMessage } from 'node:http'
 import { Agent, request as httpsRequest } from 'node:https'
 import { DEFAULT_BUNDLE_LIMITS } from '../../../common/bundle.ts'
 import { MeshError, type MeshErrorCode } from '../../../common/errors.ts'
+import { toPem } from '../../../common/pem.ts'
 import { parseSpiffeId } from '../../../common/spiffe-id.ts'
 import { findControllerFault } from '../../core/identity/controller-trust.ts'
 import type { IdentitySource, Svid } from '../../ports.ts'
@@ -97,11 +99,6 @@ function toAgent(svid: Svid): Agent {
       return fault === undefined ? undefined : untrusted(fault)
     },
   })
-}
-
-function toPem(der: Uint8Array): string {
-  const body = Buffer.from(der).toString('base64')
-  return `-----BEGIN CERTIFICATE-----\n${body}\n-----END CERTIFICATE-----\n`
 }
 
 function send(call: {

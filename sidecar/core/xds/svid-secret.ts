@@ -3,7 +3,9 @@
  * The result holds the private key: it goes to Envoy over the Unix socket and nowhere else, never to disk or log.
  * Source: envoy/extensions/transport_sockets/tls/v3/secret.proto.
  */
+
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { toPem } from '../../../common/pem.ts'
 import { SECRET_SVID, TYPE_URLS, type XdsResource } from '../../../common/xds.ts'
 import { toXdsResource } from '../../../common/xds-snapshot.ts'
 import { SecretSchema } from '../../../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js'
@@ -44,12 +46,4 @@ export function trustRootsOf(resource: XdsResource): readonly Uint8Array[] {
     .toString()
     .matchAll(/-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----/g)
   return [...blocks].map(([, body]) => new Uint8Array(Buffer.from(body ?? '', 'base64')))
-}
-
-function toPem(der: Uint8Array): string {
-  const body =
-    Buffer.from(der)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? []
-  return `-----BEGIN CERTIFICATE-----\n${body.join('\n')}\n-----END CERTIFICATE-----\n`
 }

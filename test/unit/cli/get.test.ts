@@ -56,3 +56,20 @@ t.test('lists problems with file, object, field, code and remedy', async (t) => 
     /a\.yaml:4 +AuthorizationPolicy\/shop\/p +spec\.rules\[0\] +ERR_CIDR +no CIDR; write 10/,
   )
 })
+
+t.test(
+  'a workload shows its service, given or not, and whether its sidecar is connected',
+  async (t) => {
+    const entry = {
+      apiVersion: 'postern.dev/v1alpha1',
+      kind: 'WorkloadEntry',
+      metadata: { name: 'web', namespace: 'shop' },
+      spec: { serviceAccount: 'web' },
+      status: { service: 'web', conditions: [{ type: 'Connected', status: 'False' }] },
+    }
+    const options = { withNamespace: false, wide: false, nowMs: 0 }
+    const [heading = '', row = ''] = formatObjects(findKind('pwe'), [entry], options).split('\n')
+    t.match(heading, /SERVICE .*CONNECTED/)
+    t.same(row.split(/ +/), ['web', 'web', 'web', 'False'])
+  },
+)

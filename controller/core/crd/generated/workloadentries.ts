@@ -94,7 +94,11 @@ export interface WorkloadEntryStatus {
    */
   readonly observedGeneration?: number
   /**
-   * The latest observations. `Accepted`: the object is valid and in use; `Programmed`: it is in what proxies are served.
+   * The service that it is an endpoint of, `spec.service` or the default.
+   */
+  readonly service?: string
+  /**
+   * The latest observations. `Accepted`: the object is valid and in use; `Programmed`: it is in what proxies are served; `Connected`: its sidecar is connected.
    */
   readonly conditions?: readonly Condition[]
 }

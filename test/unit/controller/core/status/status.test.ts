@@ -262,3 +262,8 @@ t.test('a refusal is a problem of the workload, with its file', async (t) => {
   t.same(nackProblems(input()), [])
   t.same(nackProblems(input({ served: undefined, proxies: [proxy('orders', { nacks })] })), [])
 })
+
+t.test('a workload says which service it belongs to, named or not', async (t) => {
+  const object = statusOf({}, 'WorkloadEntry/shop/web')
+  t.equal((object.status as { service?: string }).service, 'web')
+})

@@ -4,7 +4,7 @@
  * Latency is measured closed-loop on one keep-alive connection, the kinds taking turns, so that drift hits all alike.
  */
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,6 +12,7 @@ import { type LoadOptions, openHttp1, quantile } from '../demo/load.ts'
 import { probe, waitFor } from '../demo/process.ts'
 import { WORKLOADS } from '../demo/shop.ts'
 import { Stack } from '../demo/stack.ts'
+import { openWork } from '../demo/work.ts'
 import { envoyOf } from '../drills/outage.ts'
 
 const README = fileURLToPath(new URL('../README.md', import.meta.url))
@@ -184,14 +185,14 @@ async function bench(stack: Stack): Promise<string> {
 }
 
 if (import.meta.main) {
-  const work = mkdtempSync(join(os.tmpdir(), 'postern-bench-'))
-  const stack = new Stack({ work, portOffset: PORT_OFFSET })
+  const work = await openWork('bench')
+  const stack = new Stack({ work: work.path, portOffset: PORT_OFFSET })
   try {
     const figures = await bench(stack)
     writeFigures(figures)
     process.stdout.write(`${figures}\n`)
   } finally {
     await stack.stop()
-    rmSync(work, { recursive: true, force: true })
+    await work.end()
   }
 }

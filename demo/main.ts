@@ -2,8 +2,7 @@
  * `make demo`: starts the shop with all real parts, makes the calls, prints the table, exits 1 when one row differs.
  * KEEP=1 keeps it up until Ctrl-C and prints what to try. Nothing of it is left behind, also when a signal ends it.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { constants, tmpdir } from 'node:os'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { formatTable } from '../cli/output/table.ts'
 import type { DecisionRecord } from '../common/decision.ts'
@@ -15,6 +14,7 @@ import { makeRogueIdentity } from './rogue.ts'
 import { portsOf, WORKLOADS } from './shop.ts'
 import { Stack } from './stack.ts'
 import { fetchIdentity } from './tester.ts'
+import { openWork } from './work.ts'
 
 /** ALS entries arrive in batches; a record that isn't there by then is missing. */
 const RECORD_MS = 3000
@@ -130,8 +130,8 @@ async function show(stack: Stack, keep: boolean): Promise<boolean> {
 export async function runDemo(keep: boolean): Promise<number> {
   await refuseTakenPorts()
   const signal = untilSignal()
-  const work = mkdtempSync(join(tmpdir(), 'postern-demo-'))
-  const stack = new Stack({ work })
+  const work = await openWork('demo')
+  const stack = new Stack({ work: work.path })
   try {
     const code = await Promise.race([
       show(stack, keep).then((isRight) => (isRight ? 0 : 1)),
@@ -141,8 +141,8 @@ export async function runDemo(keep: boolean): Promise<number> {
     return code
   } finally {
     await stack.stop()
-    if (process.env.POSTERN_DEMO_LOGS === undefined) rmSync(work, { recursive: true, force: true })
-    else process.stdout.write(`logs are kept in ${work}\n`)
+    const kept = await work.end()
+    if (kept !== undefined) process.stdout.write(`logs are kept in ${kept}\n`)
   }
 }
 

@@ -3,11 +3,11 @@
  * machine. Exit 1 when one claim doesn't hold.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import os from 'node:os'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Stack, type StackOptions, startStack } from '../demo/stack.ts'
+import { openWork } from '../demo/work.ts'
 import { drillDifferential } from './differential.ts'
 import { drillRegoEdit, drillRulesEdit } from './edit.ts'
 import { drillEndlessPolicy, drillOnePackage } from './hostile.ts'
@@ -27,15 +27,15 @@ export async function onStack(
   options: Omit<StackOptions, 'work'>,
   drill: (stack: Stack) => Promise<readonly DrillReport[]>,
 ): Promise<readonly DrillReport[]> {
-  const work = mkdtempSync(join(os.tmpdir(), 'postern-drill-'))
+  const work = await openWork('drill')
   let stack: Stack | undefined
   try {
-    stack = await startStack({ ...options, work })
+    stack = await startStack({ ...options, work: work.path })
     return await drill(stack)
   } finally {
     await stack?.stop()
-    if (process.env.POSTERN_DEMO_LOGS === undefined) rmSync(work, { recursive: true, force: true })
-    else process.stdout.write(`logs are kept in ${work}\n`)
+    const kept = await work.end()
+    if (kept !== undefined) process.stdout.write(`logs are kept in ${kept}\n`)
   }
 }
 

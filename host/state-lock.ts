@@ -15,13 +15,10 @@ const FILE = 'lock'
 const TAKEN = 1
 
 /**
- * Returns the way to unlock. `program` names the one that asks, and so the one that can have it.
+ * Returns the way to unlock. `program` names the one that asks, and so the one that can have it: `controller`.
  * Errors: ERR_CONFIG when another has it (with its process id), ERR_TOOL_MISSING, ERR_STATE_WRITE.
  */
-export async function lockState(
-  stateDir: string,
-  program: 'controller' | 'sidecar',
-): Promise<() => Promise<void>> {
+export async function lockState(stateDir: string, program: string): Promise<() => Promise<void>> {
   const path = join(stateDir, FILE)
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
   const file = await open(path, flags, 0o600).catch((cause: unknown) => {

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { extract, pack } from 'tar-stream'
 import { MeshError } from './errors.ts'
+import { FEATURES, missingFeatures, parseFeatures } from './features.ts'
 import type { PolicySet } from './policy-set.ts'
 import { parsePolicySet } from './policy-set-shape.ts'
 
@@ -73,7 +74,7 @@ export async function packBundle(
     revision,
     roots: [''],
     wasm: [],
-    metadata: { workload: content.set.workload, formatVersion: '1' },
+    metadata: { workload: content.set.workload, formatVersion: '1', ...requiresOf(content.set) },
   })
   const files: [string, Uint8Array][] = [
     [MANIFEST, Buffer.from(manifest)],
@@ -97,6 +98,7 @@ export async function unpackBundle(
 ): Promise<BundleContent & { readonly revision: string }> {
   const files = await untar(gunzip(archive, limits), limits)
   const manifest = parseJson(files, MANIFEST)
+  refuseUnknownFeatures(manifest)
   const policies = files.get(POLICIES)
   if (policies === undefined) throw invalid(`${POLICIES} is missing`)
   const set = parsePolicySet(parseJson(files, POLICIES))
@@ -121,6 +123,23 @@ export async function unpackBundle(
 function namedDigests(set: PolicySet): string[] {
   const digests = set.policies.flatMap((p) => (p.rego === undefined ? [] : [p.rego.wasmDigest]))
   return [...new Set(digests)].sort()
+}
+
+function requiresOf({ requires }: PolicySet): { readonly requires?: readonly string[] } {
+  return requires === undefined ? {} : { requires }
+}
+
+/** Before anything else is read: what a later version wrote may look like something else to this one. */
+function refuseUnknownFeatures(manifest: unknown): void {
+  const { metadata } = (manifest ?? {}) as { metadata?: { requires?: unknown } | null }
+  const requires = metadata?.requires
+  if (requires === undefined) return
+  const tokens = parseFeatures(requires)
+  if (!Array.isArray(requires) || tokens.length !== requires.length)
+    throw invalid(`${MANIFEST}: metadata.requires is no list of feature tokens`)
+  const lacked = missingFeatures(tokens, FEATURES)
+  if (lacked.length > 0)
+    throw invalid(`it needs ${lacked.join(', ')}, which this version does not have; upgrade it`)
 }
 
 function readRevision(manifest: unknown): unknown {

@@ -4,6 +4,7 @@
  * set, since reading a policy without one of its terms could open what was meant to be closed.
  */
 
+import { FEATURES, missingFeatures } from './features.ts'
 import type { PolicySet } from './policy-set.ts'
 import { isSpiffeId, isTrustDomain } from './spiffe-id.ts'
 
@@ -12,7 +13,19 @@ type Check = (value: unknown, at: string) => string | undefined
 
 /** The value itself when it is a PolicySet, else what is wrong with it, as one line. */
 export function parsePolicySet(value: unknown): PolicySet | string {
-  return policySet(value, '') ?? (value as PolicySet)
+  return lackedFeature(value) ?? policySet(value, '') ?? (value as PolicySet)
+}
+
+/** Said first: `unknown field` would not tell anyone what to do. */
+function lackedFeature(value: unknown): string | undefined {
+  if (typeof value !== 'object' || value === null || !('requires' in value)) return undefined
+  const { requires } = value
+  const problem = list(matching(FEATURE_TOKEN, 'a feature token'))(requires, 'requires')
+  if (problem !== undefined) return problem
+  const [lacked] = missingFeatures(requires as readonly string[], FEATURES)
+  return lacked === undefined
+    ? undefined
+    : `it needs the feature ${lacked}, which this version does not have`
 }
 
 const text: Check = (v, at) => (typeof v === 'string' ? undefined : `${at}: not a string`)
@@ -87,6 +100,7 @@ const port: Check = (v, at) =>
   Number.isInteger(v) && (v as number) > 0 && (v as number) < 65536
     ? undefined
     : `${at}: not a port`
+const FEATURE_TOKEN = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$/
 const cidr = matching(/^[0-9a-f.:]+\/\d{1,3}$/, 'a canonical CIDR')
 const trustDomain: Check = (v, at) =>
   typeof v === 'string' && isTrustDomain(v) && isSpiffeId(`spiffe://${v}/x`)
@@ -105,6 +119,22 @@ function term(element: Check): Check {
   return object({ is: list(element), not: list(element) })
 }
 
+const textCondition = object({
+  key: union({
+    header: { name: matching(/^[!#$%&'*+\-.^_`|~0-9a-z]+$/, 'a lower-case header name') },
+    'source.principal': {},
+    'source.namespace': {},
+    'destination.port': {},
+  }),
+  values: term(stringMatch),
+})
+const addressCondition = object({ key: union({ 'source.ip': {} }), blocks: term(cidr) })
+
+function condition(value: unknown, at: string): string | undefined {
+  const isAddress = typeof value === 'object' && value !== null && 'blocks' in value
+  return (isAddress ? addressCondition : textCondition)(value, at)
+}
+
 const rule = object({
   id: text,
   from: list(
@@ -118,17 +148,7 @@ const rule = object({
       paths: term(stringMatch),
     }),
   ),
-  when: list(
-    object({
-      key: union({
-        header: { name: matching(/^[!#$%&'*+\-.^_`|~0-9a-z]+$/, 'a lower-case header name') },
-        'source.principal': {},
-        'source.namespace': {},
-        'destination.port': {},
-      }),
-      values: term(stringMatch),
-    }),
-  ),
+  when: list(condition),
 })
 
 const rego = object({
@@ -158,5 +178,8 @@ const policySet = object(
     defaultMode: oneOf('Enforce', 'Shadow'),
     policies: list(policy),
   },
-  { trustDomainAliases: list(trustDomain) },
+  {
+    trustDomainAliases: list(trustDomain),
+    requires: list(matching(FEATURE_TOKEN, 'a feature token')),
+  },
 )

@@ -44,16 +44,24 @@ export interface Operation {
   readonly paths: Term<StringMatch>
 }
 
+export type Condition = TextCondition | AddressCondition
+
 /** `request.headers[NAME]` (NAME in lower case), the one key that is built so far beside those of Source and Operation. */
-export interface Condition {
-  readonly key: ConditionKey
+export interface TextCondition {
+  readonly key: TextKey
   readonly values: Term<StringMatch>
 }
-export type ConditionKey =
+export type TextKey =
   | { readonly kind: 'header'; readonly name: string }
   | { readonly kind: 'source.principal' }
   | { readonly kind: 'source.namespace' }
   | { readonly kind: 'destination.port' }
+
+/** The peer's own address, as `Source.ipBlocks`. Not in 0.1: `when/source.ip`. */
+export interface AddressCondition {
+  readonly key: { readonly kind: 'source.ip' }
+  readonly blocks: Term<string>
+}
 
 /** Matches when one of `from` (or none given), one of `to` (or none given) and all of `when` hold. */
 export interface Rule {
@@ -104,6 +112,8 @@ export interface PolicySet {
   /** Denials by the default action are only recorded. */
   readonly defaultMode: PolicyMode
   readonly policies: readonly Policy[]
+  /** Tokens of common/features.ts that an evaluator must know. Absent: 0.1 understands all of it. */
+  readonly requires?: readonly string[]
 }
 
 /** `namespace/name`. */

@@ -36,6 +36,8 @@ export interface XdsResource {
 export interface XdsSnapshot {
   readonly version: string
   readonly resources: ReadonlyMap<TypeUrl, ReadonlyMap<string, XdsResource>>
+  /** Tokens of common/features.ts that the proxy must have named to be given it. Absent: none. */
+  readonly requires?: readonly string[]
 }
 
 /** SDS names (DESIGN §6): the workload's own certificate and the trust bundle. */

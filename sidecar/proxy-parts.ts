@@ -7,6 +7,7 @@ import { rm } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import writeFileAtomic from 'write-file-atomic'
 import type { Clock } from '../common/clock.ts'
+import { FEATURES } from '../common/features.ts'
 import { Secret } from '../common/secret.ts'
 import { AdminClient } from './adapters/envoy/admin-client.ts'
 import { EnvoyProcess } from './adapters/envoy/envoy-process.ts'
@@ -64,7 +65,7 @@ export class ProxyParts {
     this.#options = options
     const { config, paths, identity, svid, worker, services, log } = options
     this.#nodeId = nodeIdOf(svid)
-    this.#upstream = new AdsClient(this.#nodeId)
+    this.#upstream = new AdsClient(this.#nodeId, options.version)
     this.#envoyServer = new EnvoyServer({
       socketPath: paths.xdsSocket,
       mark: new SocketMark(paths.xdsSocket),
@@ -103,12 +104,16 @@ export class ProxyParts {
       bundleProblem: options.bundleProblem,
       report: (report) =>
         this.#status.report({
-          nodeId: this.#nodeId,
-          instanceId: options.instanceId,
-          sidecarVersion: options.version,
+          ...this.#self(),
           ...report,
         }),
     })
+  }
+
+  /** What this process is, in every report. */
+  #self() {
+    const { instanceId, version } = this.#options
+    return { nodeId: this.#nodeId, instanceId, sidecarVersion: version, features: [...FEATURES] }
   }
 
   async start(): Promise<void> {

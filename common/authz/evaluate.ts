@@ -122,6 +122,7 @@ function operationHolds(operation: Operation, facts: RequestFacts, direction: Di
 }
 
 function conditionHolds(condition: Condition, facts: RequestFacts, direction: Direction): boolean {
+  if ('blocks' in condition) return addressTermHolds(condition.blocks, facts.address(), direction)
   const { key, values } = condition
   switch (key.kind) {
     case 'header':

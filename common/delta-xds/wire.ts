@@ -3,8 +3,7 @@
  * In: decoded protobuf-es messages. Out: events; and from effects, messages to send.
  * Source: envoy/service/discovery/v3/discovery.proto, DeltaDiscoveryRequest and DeltaDiscoveryResponse.
  */
-import { create } from '@bufbuild/protobuf'
-import type { Node } from '../../proto/gen/envoy/config/core/v3/base_pb.js'
+import { create, type JsonObject } from '@bufbuild/protobuf'
 import {
   type DeltaDiscoveryRequest,
   DeltaDiscoveryRequestSchema,
@@ -80,10 +79,10 @@ function findFault(message: DeltaDiscoveryResponse): string | undefined {
 /** `node` comes with the first request of a stream only. */
 export function toRequestMessage(
   effect: Extract<ClientEffect, { kind: 'request' }>,
-  node: Pick<Node, 'id'> | undefined,
+  node: { readonly id: string; readonly metadata?: JsonObject } | undefined,
 ): DeltaDiscoveryRequest {
   return create(DeltaDiscoveryRequestSchema, {
-    ...(node === undefined ? {} : { node: { id: node.id } }),
+    ...(node === undefined ? {} : { node }),
     typeUrl: effect.typeUrl,
     resourceNamesSubscribe: [...effect.subscribe],
     initialResourceVersions: Object.fromEntries(effect.initialVersions),

@@ -57,6 +57,8 @@ export interface PolicyBundle {
   readonly revision: string
   /** gzip-compressed tar. */
   readonly archive: Uint8Array
+  /** Tokens of common/features.ts that a sidecar must have named to be given it. Absent: none. */
+  readonly requires?: readonly string[]
 }
 
 export interface Publisher {
@@ -75,6 +77,10 @@ export interface ProxyState {
   readonly bundleRevision: string
   readonly ready: boolean
   readonly detail: string
+  /** The sidecar's version; empty: not told yet, or not connected. */
+  readonly version: string
+  /** Tokens of common/features.ts that it named; none is 0.1. */
+  readonly features: readonly string[]
   /** The xDS generation that it has ACKed as a whole; empty: none. An ACK is not enforcement. */
   readonly ackedGeneration: string
   /** What it refuses, in its own words, until each resource is ACKed or gone. */

@@ -10,10 +10,14 @@ export type ProxyReport = Pick<
   'enforcedGeneration' | 'bundleRevision' | 'ready' | 'detail'
 >
 
+/** What kind of program the proxy says that it is; by its xDS node and by its reports. */
+export type ProxyAbilities = Pick<ProxyState, 'version' | 'features'>
+
 interface Entry {
   /** Open xDS and status streams. */
   streams: number
   report: ProxyReport
+  abilities: ProxyAbilities
   ackedGeneration: string
   /** `type name` → what was said of it. */
   readonly nacks: Map<string, Nack>
@@ -31,6 +35,7 @@ const NO_REPORT: ProxyReport = {
   ready: false,
   detail: 'no report yet',
 }
+const UNKNOWN: ProxyAbilities = { version: '', features: [] }
 const GONE: ProxyReport = { ...NO_REPORT, detail: 'not connected' }
 
 /** Refused resources that are remembered of one proxy. */
@@ -45,6 +50,7 @@ export class ProxyTable implements ProxyRegistry {
       nodeId,
       connected: entry.streams > 0,
       ...entry.report,
+      ...entry.abilities,
       ackedGeneration: entry.ackedGeneration,
       nacks: toNacks([...entry.nacks.values()]),
     }))
@@ -103,6 +109,11 @@ export class ProxyTable implements ProxyRegistry {
     this.#changed()
   }
 
+  described(nodeId: string, abilities: ProxyAbilities): void {
+    this.#entryOf(nodeId).abilities = abilities
+    this.#changed()
+  }
+
   reported(nodeId: string, report: ProxyReport): void {
     this.#entryOf(nodeId).report = report
     this.#changed()
@@ -117,7 +128,13 @@ export class ProxyTable implements ProxyRegistry {
   #entryOf(nodeId: string): Entry {
     const known = this.#entries.get(nodeId)
     if (known !== undefined) return known
-    const entry: Entry = { streams: 0, report: NO_REPORT, ackedGeneration: '', nacks: new Map() }
+    const entry: Entry = {
+      streams: 0,
+      report: NO_REPORT,
+      abilities: UNKNOWN,
+      ackedGeneration: '',
+      nacks: new Map(),
+    }
     this.#entries.set(nodeId, entry)
     return entry
   }

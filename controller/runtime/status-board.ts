@@ -138,9 +138,9 @@ function toRfc3339(ms: number): string {
 
 function servedBy({ publication }: View): Served | undefined {
   if (publication === undefined) return undefined
-  const targets = [...publication.snapshots].map(([id, { version }]) => {
+  const targets = [...publication.snapshots].map(([id, { version, requires = [] }]) => {
     const revision = publication.bundles.get(id)?.revision ?? ''
-    return [id, { generation: version, revision }] as const
+    return [id, { generation: version, revision, requires }] as const
   })
   return { model: publication.model, targets: new Map(targets) }
 }

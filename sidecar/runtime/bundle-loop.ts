@@ -91,8 +91,7 @@ class Loop implements BundleLoop {
         const answer = await this.#fetch()
         if (answer.kind === 'bundle') await this.#take(answer)
         failures = 0
-        // What answers is the newest again, whatever failed before.
-        if (answer.kind === 'unchanged') this.#problem = undefined
+        if (answer.kind === 'unchanged') this.#noteUnchanged(answer.withheld)
         if (answer.kind !== 'bundle')
           await this.#pause(MIN_INTERVAL_MS - (performance.now() - startedMs))
       } catch (err) {
@@ -111,6 +110,14 @@ class Loop implements BundleLoop {
       waitSeconds: this.#etag === undefined ? 0 : WAIT_SECONDS,
       signal: this.#stop.signal,
     })
+  }
+
+  /** Nothing new is good news, unless there is something that we are not given. */
+  #noteUnchanged(withheld: string | undefined): void {
+    const problem = withheld && `ERR_BUNDLE_INVALID: the newest is withheld: ${withheld}`
+    if (problem !== undefined && problem !== this.#problem)
+      this.#options.log.warn({ reason: withheld }, 'policy bundle withheld; the last one stays')
+    this.#problem = problem
   }
 
   async #take(answer: Extract<BundleAnswer, { kind: 'bundle' }>): Promise<void> {

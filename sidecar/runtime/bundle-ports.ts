@@ -1,8 +1,8 @@
 /** What the bundle loop asks of the outside. Adapters implement these; main joins them. */
 
 export type BundleAnswer =
-  /** What `etag` names is still the newest. */
-  | { readonly kind: 'unchanged' }
+  /** What `etag` names is still the newest; `withheld` says what we lack for the one that would be. */
+  | { readonly kind: 'unchanged'; readonly withheld?: string }
   /** The SVID was renewed meanwhile; nothing was said. */
   | { readonly kind: 'interrupted' }
   | { readonly kind: 'bundle'; readonly archive: Uint8Array; readonly etag: string | undefined }

@@ -11,6 +11,7 @@ import { create } from '@bufbuild/protobuf'
 import * as grpc from '@grpc/grpc-js'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
+import { NODE_METADATA } from '../../common/features.ts'
 import { toServiceDefinition } from '../../common/grpc-service.ts'
 import { Secret } from '../../common/secret.ts'
 import { TYPE_URLS, type XdsSnapshot } from '../../common/xds.ts'
@@ -126,12 +127,24 @@ class AdsStream {
       this.status = s
     })
   }
-  send(fields: { nodeId?: string; nonce?: string; error?: string; typeUrl?: string }): void {
+  send(fields: {
+    nodeId?: string
+    features?: string[]
+    nonce?: string
+    error?: string
+    typeUrl?: string
+  }): void {
+    const metadata = fields.features && {
+      [NODE_METADATA.version]: '9.9.9',
+      [NODE_METADATA.features]: fields.features,
+    }
     this.call.write(
       create(DeltaDiscoveryRequestSchema, {
         typeUrl: fields.typeUrl ?? TYPE_URLS.listener,
         responseNonce: fields.nonce ?? '',
-        ...(fields.nodeId === undefined ? {} : { node: { id: fields.nodeId } }),
+        ...(fields.nodeId === undefined
+          ? {}
+          : { node: { id: fields.nodeId, ...(metadata && { metadata }) } }),
         ...(fields.error === undefined ? {} : { errorDetail: { code: 3, message: fields.error } }),
       }),
     )
@@ -162,6 +175,33 @@ t.test('serves a workload its own snapshot, changes and all', async (t) => {
   await waitFor(() => proxies.list()[0]?.nacks.length === 0)
   stream.call.cancel()
   await waitFor(() => proxies.list()[0]?.connected === false)
+})
+
+t.test('gives a proxy nothing that it does not know, and leaves it at what it has', async (t) => {
+  const { ca, ads, proxies, target } = await startController(t)
+  const needs = (text: string, ...requires: string[]) => ({ ...snapshotOf(text), requires })
+  ads.publish(new Map([[NODE, needs('one', 'when/source.ip')]]))
+  const old = new AdsStream(channel(t, ca, target, await makeSvid(ca)))
+  old.send({ nodeId: NODE })
+  await waitFor(() => proxies.list()[0]?.connected)
+  t.match(proxies.list(), [{ version: '', features: [] }])
+  const knowing = new AdsStream(channel(t, ca, target, await makeSvid(ca)))
+  knowing.send({ nodeId: NODE, features: ['when/source.ip', '  '] })
+  const first = await knowing.response(0)
+  t.equal(first.systemVersionInfo, snapshotOf('one').version)
+  t.match(proxies.list(), [{ version: '9.9.9', features: ['when/source.ip'] }])
+  t.same(old.responses, [], 'a new one gets nothing')
+
+  ads.publish(new Map([[NODE, snapshotOf('two')]]))
+  old.send({ nonce: (await old.response(0)).nonce })
+  knowing.send({ nonce: first.nonce })
+  knowing.send({ nonce: (await knowing.response(1)).nonce })
+  ads.publish(new Map([[NODE, needs('three', 'when/moon.phase')]]))
+  ads.publish(new Map([[NODE, snapshotOf('four')]]))
+  for (const stream of [old, knowing]) {
+    await waitFor(() => stream.responses.at(-1)?.systemVersionInfo === snapshotOf('four').version)
+    t.notOk(stream.responses.some((r) => r.systemVersionInfo === snapshotOf('three').version))
+  }
 })
 
 t.test('tells nothing to a peer that is not the node', async (t) => {

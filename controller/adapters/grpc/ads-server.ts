@@ -5,8 +5,10 @@
  */
 import * as grpc from '@grpc/grpc-js'
 import type { Logger } from 'pino'
+import { NODE_METADATA, parseFeatures } from '../../../common/features.ts'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
 import { TYPE_URLS, type TypeUrl, type XdsSnapshot } from '../../../common/xds.ts'
+import type { Node } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
 import { AggregatedDiscoveryService } from '../../../proto/gen/envoy/service/discovery/v3/ads_pb.js'
 import type { DeltaDiscoveryRequest } from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js'
 import { type AdsCall, AdsStream, end, type ProxyRecorder } from './ads-stream.ts'
@@ -30,6 +32,7 @@ export interface AdsServerOptions {
 
 /** A sidecar has one; one for each type, twice while it reconnects, makes twelve. */
 const MAX_STREAMS_OF_PEER = 16
+const MAX_VERSION = 64
 
 /** The services of one type each: method → path and type (xDS protocol, "RPC Services and Methods for Each Variant"). */
 const SINGLE_TYPES: Readonly<Record<string, { readonly path: string; readonly typeUrl: TypeUrl }>> =
@@ -157,7 +160,10 @@ export class AdsServer {
       return false
     }
     const { proxies, log } = this.#options
-    opened.stream = new AdsStream({ call, nodeId, typeUrl, proxies, log })
+    const abilities = abilitiesOf(message.node)
+    proxies.described(nodeId, abilities)
+    const { features } = abilities
+    opened.stream = new AdsStream({ call, nodeId, typeUrl, features, proxies, log })
     opened.stream.offer(snapshot)
     return true
   }
@@ -179,6 +185,15 @@ export class AdsServer {
     }
     this.#options.log.warn(fields, 'xds refused: node is not the peer')
     end(call, grpc.status.PERMISSION_DENIED, 'node.id is not a workload of this certificate')
+  }
+}
+
+function abilitiesOf(node: Node | undefined): { version: string; features: readonly string[] } {
+  const { [NODE_METADATA.version]: version, [NODE_METADATA.features]: features } =
+    node?.metadata ?? {}
+  return {
+    version: typeof version === 'string' ? version.slice(0, MAX_VERSION) : '',
+    features: parseFeatures(features),
   }
 }
 

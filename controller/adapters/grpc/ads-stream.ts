@@ -20,6 +20,7 @@ import {
   fromRequestMessage,
   toResponseMessage,
 } from '../../../common/delta-xds/wire.ts'
+import { missingFeatures } from '../../../common/features.ts'
 import { Outflow } from '../../../common/outflow.ts'
 import type { XdsSnapshot } from '../../../common/xds.ts'
 import type {
@@ -32,6 +33,10 @@ export type AdsCall = grpc.ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscov
 /** Where verdicts and connections are told. */
 export interface ProxyRecorder {
   opened(nodeId: string): () => void
+  described(
+    nodeId: string,
+    abilities: { readonly version: string; readonly features: readonly string[] },
+  ): void
   forgetNacks(nodeId: string, typeUrl: string): void
   nacked(nodeId: string, typeUrl: string, names: readonly string[], message: string): void
   acked(nodeId: string, typeUrl: string, names: readonly string[]): void
@@ -48,6 +53,8 @@ export interface AdsStreamOptions {
   readonly nodeId: string
   /** A stream of its own type only; undefined: aggregated. */
   readonly typeUrl: string | undefined
+  /** Tokens of common/features.ts that the proxy named; none for 0.1. */
+  readonly features: readonly string[]
   readonly proxies: ProxyRecorder
   readonly log: Logger
 }
@@ -60,6 +67,8 @@ export class AdsStream {
   #state: ServerState
   /** The newest snapshot, while the peer is behind. */
   #waiting: XdsSnapshot | undefined
+  /** The generation that was withheld last. */
+  #withheld = ''
 
   constructor(options: AdsStreamOptions) {
     const { call, nodeId, proxies } = options
@@ -77,11 +86,27 @@ export class AdsStream {
     return this.#outflow.bytes()
   }
 
+  /**
+   * Unless the proxy lacks a feature that it needs: then it is told nothing and stays at what it has, or at nothing.
+   * Half of it, or what it would read as something else, could open what was meant to be closed.
+   */
   offer(snapshot: XdsSnapshot): void {
     const newest = this.#waiting ?? this.#state.snapshot
     if (newest?.version === snapshot.version) return
+    const lacks = missingFeatures(snapshot.requires, this.#options.features)
+    if (lacks.length > 0) {
+      this.#withhold(snapshot.version, lacks)
+      return
+    }
     if (this.#outflow.isBehind()) this.#waiting = snapshot
     else this.#step({ kind: 'snapshot', snapshot })
+  }
+
+  #withhold(generation: string, lacks: readonly string[]): void {
+    if (this.#withheld === generation) return
+    this.#withheld = generation
+    const fields = { nodeId: this.nodeId, generation, lacks }
+    this.#options.log.warn(fields, 'configuration withheld: the proxy does not know all of it')
   }
 
   take(message: DeltaDiscoveryRequest): void {

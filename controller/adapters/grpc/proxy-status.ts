@@ -8,6 +8,7 @@ import { randomUUID } from 'node:crypto'
 import { create } from '@bufbuild/protobuf'
 import * as grpc from '@grpc/grpc-js'
 import type { Logger } from 'pino'
+import { parseFeatures } from '../../../common/features.ts'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
 import {
   type ProxyCommand,
@@ -25,6 +26,10 @@ interface Peer {
 
 export interface ReportRecorder {
   opened(nodeId: string): () => void
+  described(
+    nodeId: string,
+    abilities: { readonly version: string; readonly features: readonly string[] },
+  ): void
   reported(
     nodeId: string,
     report: {
@@ -134,6 +139,10 @@ export class ProxyStatusService {
     if (stream.instanceId === undefined) {
       stream.instanceId = report.instanceId
       stream.close = this.#options.proxies.opened(report.nodeId)
+      this.#options.proxies.described(report.nodeId, {
+        version: report.sidecarVersion.slice(0, MAX_TEXT),
+        features: parseFeatures(report.features),
+      })
     }
     if (report.pong !== '') stream.pings.get(report.pong)?.()
     this.#options.proxies.reported(report.nodeId, {

@@ -6,6 +6,13 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import {
+  FEATURES,
+  FEATURES_HEADER,
+  missingFeatures,
+  parseFeatures,
+  WITHHELD_HEADER,
+} from '../../../common/features.ts'
 import type { Log, PolicyBundle } from '../../runtime/ports.ts'
 
 interface Peer {
@@ -25,6 +32,15 @@ const CONTENT_TYPE = 'application/vnd.openpolicyagent.bundles'
 const MAX_WAIT_SECONDS = 300
 /** Waits of one workload at a time; one more ends the oldest. */
 const MAX_WAITS = 4
+
+interface Asked {
+  readonly peer: Peer
+  readonly path: string
+  /** If-None-Match. */
+  readonly etags: string | undefined
+  /** Tokens that the sidecar named. */
+  readonly features: readonly string[]
+}
 
 interface Wait {
   readonly peer: Peer
@@ -57,6 +73,7 @@ export class BundleServer {
   readonly onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     request.resume()
     response.setHeader('cache-control', 'no-store')
+    response.setHeader(FEATURES_HEADER, FEATURES.join(','))
     const peer = this.#options.peerOf(request.socket)
     if (peer === undefined) {
       refuse(response, 401, 'a client certificate of this mesh is required')
@@ -77,24 +94,26 @@ export class BundleServer {
   }
 
   #get(peer: Peer, request: IncomingMessage, response: ServerResponse): void {
-    const path = (request.url ?? '').split('?')[0] ?? ''
-    const bundle = this.#entitled(peer, path)
+    const asked: Asked = {
+      peer,
+      path: (request.url ?? '').split('?')[0] ?? '',
+      etags: request.headers['if-none-match'],
+      features: parseFeatures(request.headers[FEATURES_HEADER]),
+    }
+    const bundle = this.#entitled(peer, asked.path)
     if (bundle === undefined) {
       this.#forbid(response, peer)
       return
     }
-    const isKnown = matches(request.headers['if-none-match'], bundle.revision)
-    const waitSeconds = isKnown ? waitOf(request.headers.prefer) : 0
-    if (waitSeconds === 0) answer(response, bundle, isKnown)
-    else this.#wait({ peer, path, revision: bundle.revision }, response, waitSeconds)
+    const hasNews = lacksOf(bundle, asked).length === 0 && !matches(asked.etags, bundle.revision)
+    const waitSeconds = hasNews || asked.etags === undefined ? 0 : waitOf(request.headers.prefer)
+    if (waitSeconds === 0) answer(response, bundle, asked)
+    else this.#wait(asked, bundle.revision, response, waitSeconds)
   }
 
-  #wait(
-    asked: { readonly peer: Peer; readonly path: string; readonly revision: string },
-    response: ServerResponse,
-    waitSeconds: number,
-  ): void {
-    const own = [...this.#waits].filter((w) => w.peer.workloadUid === asked.peer.workloadUid)
+  #wait(asked: Asked, revision: string, response: ServerResponse, waitSeconds: number): void {
+    const { peer, path } = asked
+    const own = [...this.#waits].filter((w) => w.peer.workloadUid === peer.workloadUid)
     if (own.length >= MAX_WAITS) own[0]?.end()
     const forget = () => {
       clearTimeout(timer)
@@ -102,11 +121,11 @@ export class BundleServer {
     }
     const end = () => {
       forget()
-      const bundle = this.#entitled(asked.peer, asked.path)
-      if (bundle === undefined) this.#forbid(response, asked.peer)
-      else answer(response, bundle, bundle.revision === asked.revision)
+      const bundle = this.#entitled(peer, path)
+      if (bundle === undefined) this.#forbid(response, peer)
+      else answer(response, bundle, asked)
     }
-    const wait: Wait = { ...asked, end }
+    const wait: Wait = { peer, path, revision, end }
     const timer = setTimeout(end, waitSeconds * 1000)
     this.#waits.add(wait)
     response.on('close', forget)
@@ -127,15 +146,31 @@ export class BundleServer {
   }
 }
 
-function answer(response: ServerResponse, bundle: PolicyBundle, isKnown: boolean): void {
+/** What the sidecar lacks for this bundle: then what it has stays, and without any it goes on denying. */
+function lacksOf(bundle: PolicyBundle, { features }: Asked): readonly string[] {
+  return missingFeatures(bundle.requires, features)
+}
+
+function answer(response: ServerResponse, bundle: PolicyBundle, asked: Asked): void {
+  const lacks = lacksOf(bundle, asked)
+  if (lacks.length > 0) {
+    withhold(response, asked, lacks)
+    return
+  }
   response.setHeader('etag', `"${bundle.revision}"`)
   response.setHeader('content-type', CONTENT_TYPE)
-  if (isKnown) {
+  if (matches(asked.etags, bundle.revision)) {
     response.writeHead(304).end()
     return
   }
   response.setHeader('content-length', bundle.archive.byteLength)
   response.writeHead(200).end(bundle.archive)
+}
+
+function withhold(response: ServerResponse, { etags }: Asked, lacks: readonly string[]): void {
+  response.setHeader(WITHHELD_HEADER, lacks.join(','))
+  if (etags === undefined) refuse(response, 406, `the sidecar lacks ${lacks.join(', ')}`)
+  else response.writeHead(304).end()
 }
 
 function refuse(response: ServerResponse, status: number, message: string): void {

@@ -12,6 +12,8 @@ export interface Bundle {
   readonly workload: string
   readonly revision: string
   readonly archive: Uint8Array
+  /** Tokens of common/features.ts that a sidecar must know. Absent: none. */
+  readonly requires?: readonly string[]
 }
 
 /** Equal for equal bundles: tells, without packing, whether a bundle is still right. */
@@ -24,6 +26,13 @@ export async function buildBundle(
   workload: Workload,
   wasm: ReadonlyMap<string, Uint8Array>,
 ): Promise<Bundle> {
+  const { requires } = workload.policySet
   const { revision, archive } = await packBundle({ set: workload.policySet, wasm })
-  return { workloadUid: workload.uid, workload: workloadKey(workload), revision, archive }
+  return {
+    workloadUid: workload.uid,
+    workload: workloadKey(workload),
+    revision,
+    archive,
+    ...(requires === undefined ? {} : { requires }),
+  }
 }

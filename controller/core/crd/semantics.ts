@@ -10,6 +10,7 @@ import {
   parseHeaderValue,
   parseHost,
   parseIpBlock,
+  parseIpBlockShape,
   parseMethod,
   parseNamespace,
   parsePath,
@@ -28,6 +29,7 @@ interface ListCheck {
 const PRINCIPALS: ListCheck = { parse: parsePrincipal, code: 'ERR_SPIFFE_ID' }
 const NAMESPACES: ListCheck = { parse: parseNamespace, code: 'ERR_FIELD_VALUE' }
 const IP_BLOCKS: ListCheck = { parse: parseIpBlock, code: 'ERR_CIDR' }
+const IP_SHAPES: ListCheck = { parse: parseIpBlockShape, code: 'ERR_CIDR' }
 const HOSTS: ListCheck = { parse: parseHost, code: 'ERR_FIELD_VALUE' }
 const PORTS: ListCheck = { parse: parsePort, code: 'ERR_FIELD_VALUE' }
 const METHODS: ListCheck = { parse: parseMethod, code: 'ERR_FIELD_VALUE' }
@@ -56,6 +58,7 @@ const WHEN_VALUES = {
   header: HEADERS,
   'source.principal': PRINCIPALS,
   'source.namespace': NAMESPACES,
+  'source.ip': IP_SHAPES,
   'destination.port': PORTS,
 }
 

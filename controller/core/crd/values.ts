@@ -256,20 +256,37 @@ export function parseIpBlock(text: string): Parsed<string> {
       )
 }
 
+/** What the schema can say of it; the rest is `parseIpBlock`'s. */
+export function parseIpBlockShape(text: string): Parsed<string> {
+  return /^[0-9A-Fa-f:.]{2,45}(?:\/[0-9]{1,3})?$/.test(text)
+    ? { ok: true, value: text }
+    : refuse(
+        'is neither an IP address nor a CIDR block',
+        'write 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32',
+      )
+}
+
+const PLAIN_KEYS = [
+  'source.principal',
+  'source.namespace',
+  'source.ip',
+  'destination.port',
+] as const
+
 export type WhenKey =
   | { readonly kind: 'header'; readonly name: string }
+  | { readonly kind: 'source.ip' }
   | { readonly kind: 'source.principal' | 'source.namespace' | 'destination.port' }
 
 /** Header names come out in lower case. */
 export function parseWhenKey(text: string): Parsed<WhenKey> {
-  if (text === 'source.principal' || text === 'source.namespace' || text === 'destination.port') {
-    return { ok: true, value: { kind: text } }
-  }
+  const plain = PLAIN_KEYS.find((key) => key === text)
+  if (plain !== undefined) return { ok: true, value: { kind: plain } }
   const name = /^request\.headers\[([0-9A-Za-z!#$%&'*+.^_`|~-]+)\]$/.exec(text)?.[1]?.toLowerCase()
   if (name === undefined) {
     return refuse(
       'is no known attribute',
-      'write request.headers[NAME], source.principal, source.namespace or destination.port',
+      'write request.headers[NAME], source.principal, source.namespace, source.ip or destination.port',
     )
   }
   return name === 'host'

@@ -40,6 +40,7 @@ function inOperation(operation: Operation): string | undefined {
 }
 
 function inCondition(condition: Condition): string | undefined {
+  if ('blocks' in condition) return undefined
   return inTerm(condition.values, `a value of ${condition.key.kind}`, hasUnclearByte)
 }
 

@@ -76,7 +76,9 @@ export function lowerConditions(
   return all(conditions.map((c) => lowerCondition(c, chain, direction)))
 }
 
-function lowerCondition({ key, values }: Condition, chain: Chain, direction: Direction): Predicate {
+function lowerCondition(condition: Condition, chain: Chain, direction: Direction): Predicate {
+  if ('blocks' in condition) return lowerAddresses(condition.blocks)
+  const { key, values } = condition
   switch (key.kind) {
     case 'header':
       if (chain.protocol === 'http') return lowerHeaderTerm(values, key.name, direction)

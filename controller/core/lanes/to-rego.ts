@@ -224,8 +224,10 @@ const VARIABLES = {
   'destination.port': 'port_text',
 } as const
 
-function conditionTerms({ key, values }: Condition, context: Context): readonly string[] {
+function conditionTerms(condition: Condition, context: Context): readonly string[] {
   const { direction, writer, isTcp } = context
+  if ('blocks' in condition) return addressTerm(condition.blocks, direction, writer)
+  const { key, values } = condition
   if (key.kind !== 'header') return textTerm(values, VARIABLES[key.kind], direction, writer)
   if (!isTcp) return headerTerm(values, key.name, direction, writer)
   return direction === 'deny' || values.is.length + values.not.length === 0 ? [] : ['false']

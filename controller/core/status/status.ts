@@ -12,6 +12,7 @@ import { serviceOf } from '../translate/workload-entry.ts'
 import { isBlamed, type Nack } from './blame.ts'
 import { type ConditionTimes, type Finding, toConditions } from './conditions.ts'
 import { workloadsOf } from './feeds.ts'
+import { whyWithheld } from './withheld.ts'
 
 /** What of a proxy's state goes in; the runtime's ProxyState fits. */
 export interface ProxyReading {
@@ -21,6 +22,8 @@ export interface ProxyReading {
   readonly bundleRevision: string
   readonly ready: boolean
   readonly detail: string
+  readonly version: string
+  readonly features: readonly string[]
   readonly ackedGeneration: string
   readonly nacks: readonly Nack[]
 }
@@ -28,7 +31,14 @@ export interface ProxyReading {
 export interface Served {
   readonly model: Model
   /** By xDS node id. */
-  readonly targets: ReadonlyMap<string, { readonly generation: string; readonly revision: string }>
+  readonly targets: ReadonlyMap<string, Target>
+}
+
+export interface Target {
+  readonly generation: string
+  readonly revision: string
+  /** Tokens of common/features.ts without which a proxy isn't given it. */
+  readonly requires: readonly string[]
 }
 
 export interface StatusInput {
@@ -154,10 +164,20 @@ function programmedFinding(input: StatusInput, subject: Subject): Finding {
   if (served === undefined) return no('NotPublished', 'nothing is published yet')
   const nack = nackOf(subject)
   if (nack !== undefined) return no('ERR_PROXY_NACK', nack)
+  const [withheld] = withheldFrom(subject)
+  if (withheld !== undefined) return no('UnsupportedByProxy', withheld)
   if (input.pending.has(subject.proposal.key) || generation !== inForceGeneration) {
     return no('LastGood', `generation ${inForceGeneration} is programmed`)
   }
   return { type, status: 'True', reason: 'Programmed', message: 'proxies are served with it' }
+}
+
+/** Of each workload whose proxy isn't given the newest, for it doesn't know all of it: why. */
+function withheldFrom({ workloads, served }: Subject): readonly string[] {
+  return workloads.flatMap(
+    ({ workload, proxy }) =>
+      whyWithheld(workload, proxy, served?.targets.get(nodeId(workload))?.requires) ?? [],
+  )
 }
 
 function nackOf({ object, workloads }: Subject): string | undefined {
@@ -218,7 +238,11 @@ function enforcementOf(subject: Subject): { enforced: string; finding: Finding }
     return { enforced, finding: { type, status: 'True', reason: 'Enforced', message } }
   }
   const names = waiting.slice(0, SHOWN_PROXIES).map(({ workload, proxy }) => {
-    const detail = proxy?.connected === true ? proxy.detail : 'not connected'
+    const detail =
+      proxy?.connected === true
+        ? (whyWithheld(workload, proxy, served?.targets.get(nodeId(workload))?.requires) ??
+          proxy.detail)
+        : 'not connected'
     return `${workload.namespace}/${workload.name}${detail === '' ? '' : ` (${detail})`}`
   })
   const rest = waiting.length > SHOWN_PROXIES ? ` and ${waiting.length - SHOWN_PROXIES} more` : ''
@@ -228,7 +252,8 @@ function enforcementOf(subject: Subject): { enforced: string; finding: Finding }
       proxy.ackedGeneration === served?.targets.get(nodeId(workload))?.generation,
   )
   const message = `${enforced} proxies enforce it (acknowledged by ${acked.length}); waiting for ${names.join(', ')}${rest}`
-  return { enforced, finding: { type, status: 'False', reason: 'Waiting', message } }
+  const reason = withheldFrom(subject).length > 0 ? 'UnsupportedByProxy' : 'Waiting'
+  return { enforced, finding: { type, status: 'False', reason, message } }
 }
 
 function workloadFindings(input: StatusInput, subject: Subject): readonly Finding[] {

@@ -113,6 +113,8 @@ const TEXT = {
   'destination.port': { parse: parsePortText, code: 'ERR_FIELD_VALUE' },
 } as const
 
+const VALUES = ['values', 'notValues'] as const
+
 /** Reads the rules of one object and collects all that is wrong with them. */
 class RuleReader {
   readonly problems: Problem[] = []
@@ -173,7 +175,9 @@ class RuleReader {
       return []
     }
     const key = parsed.value
-    const values = this.#term(when, ['values', 'notValues'], field, TEXT[key.kind])
+    if (key.kind === 'source.ip')
+      return [{ key, blocks: this.#term(when, VALUES, field, IP_BLOCK) }]
+    const values = this.#term(when, VALUES, field, TEXT[key.kind])
     return [{ key, values: key.kind === 'source.principal' ? this.#expand(values) : values }]
   }
 

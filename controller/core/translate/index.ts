@@ -5,6 +5,7 @@
  * An object with a problem is used as far as it is sound, and never so that it opens something.
  */
 import type { Problem } from '../../../common/errors.ts'
+import { withRequires } from '../../../common/features.ts'
 import type { Policy, PolicyAction, PolicySet, RegoPolicy } from '../../../common/policy-set.ts'
 import type {
   AuthorizationPolicy,
@@ -169,14 +170,14 @@ function toPolicySet(
   byWorkload: Policies['byWorkload'],
 ): PolicySet {
   const { trustDomainAliases } = mesh
-  return {
+  return withRequires({
     workload: workloadKey(draft),
     trustDomain: mesh.trustDomain,
     ...(trustDomainAliases.length === 0 ? {} : { trustDomainAliases }),
     defaultAction: mesh.defaultAction,
     defaultMode: mesh.defaultMode,
     policies: [...(byWorkload.get(workloadKey(draft)) ?? [])].sort(comparePolicies),
-  }
+  })
 }
 
 function comparePolicies(a: Policy, b: Policy): number {

@@ -58,7 +58,9 @@ export function buildSnapshot(
       ]),
     ],
   ])
-  const snapshot = toXdsSnapshot(resources)
+  const { requires } = policySet
+  // A resource that leans on a newer sidecar or bootstrap adds its token here.
+  const snapshot = { ...toXdsSnapshot(resources), ...(requires === undefined ? {} : { requires }) }
   const loose = checkSnapshot(snapshot)
   assert(loose.length === 0, `inconsistent snapshot: ${loose.join('; ')}`)
   return snapshot

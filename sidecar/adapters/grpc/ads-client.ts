@@ -4,6 +4,7 @@
  */
 import * as grpc from '@grpc/grpc-js'
 import { fromResponseMessage, toRequestMessage } from '../../../common/delta-xds/wire.ts'
+import { FEATURES, NODE_METADATA } from '../../../common/features.ts'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
 import { AggregatedDiscoveryService } from '../../../proto/gen/envoy/service/discovery/v3/ads_pb.js'
 import type {
@@ -16,13 +17,15 @@ import type { ControllerSession } from './controller-client.ts'
 type Call = grpc.ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>
 
 export class AdsClient implements UpstreamXds {
-  readonly #nodeId: string
+  readonly #node: { readonly id: string; readonly metadata: Record<string, string | string[]> }
   #listener: (event: UpstreamEvent) => void = () => {}
   #call: Call | undefined
   #isNodeSent = false
 
-  constructor(nodeId: string) {
-    this.#nodeId = nodeId
+  /** `version` is this sidecar's; with it goes what it understands. */
+  constructor(nodeId: string, version: string) {
+    const { version: versionKey, features } = NODE_METADATA
+    this.#node = { id: nodeId, metadata: { [versionKey]: version, [features]: [...FEATURES] } }
   }
 
   onEvent(listener: (event: UpstreamEvent) => void): void {
@@ -31,7 +34,7 @@ export class AdsClient implements UpstreamXds {
 
   request(request: UpstreamRequest): void {
     if (this.#call === undefined) return
-    const node = this.#isNodeSent ? undefined : { id: this.#nodeId }
+    const node = this.#isNodeSent ? undefined : this.#node
     this.#isNodeSent = true
     this.#call.write(toRequestMessage(request, node))
   }

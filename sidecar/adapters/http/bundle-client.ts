@@ -9,6 +9,12 @@ import type { IncomingMessage } from 'node:http'
 import { Agent, request as httpsRequest } from 'node:https'
 import { DEFAULT_BUNDLE_LIMITS } from '../../../common/bundle.ts'
 import { MeshError, type MeshErrorCode } from '../../../common/errors.ts'
+import {
+  FEATURES,
+  FEATURES_HEADER,
+  parseFeatures,
+  WITHHELD_HEADER,
+} from '../../../common/features.ts'
 import { toPem } from '../../../common/pem.ts'
 import { parseSpiffeId } from '../../../common/spiffe-id.ts'
 import { findControllerFault } from '../../core/identity/controller-trust.ts'
@@ -55,6 +61,7 @@ export class BundleClient implements BundleSource {
         agent: connection.agent,
         path: `/bundles/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`,
         headers: {
+          [FEATURES_HEADER]: FEATURES.join(','),
           prefer: `modes=snapshot;wait=${request.waitSeconds}`,
           ...(request.etag === undefined ? {} : { 'if-none-match': request.etag }),
         },
@@ -131,7 +138,11 @@ async function toAnswer(response: IncomingMessage): Promise<BundleAnswer> {
   if (statusCode === 200)
     return { kind: 'bundle', archive: await readBody(response), etag: headers.etag }
   response.resume()
-  if (statusCode === 304) return { kind: 'unchanged' }
+  const lacks = parseFeatures(headers[WITHHELD_HEADER])
+  const withheld = `it needs ${lacks.join(', ')}, which this sidecar does not have; upgrade it`
+  if (statusCode === 304)
+    return lacks.length === 0 ? { kind: 'unchanged' } : { kind: 'unchanged', withheld }
+  if (lacks.length > 0) throw new MeshError('ERR_BUNDLE_INVALID', withheld, { retry: 'backoff' })
   const code: MeshErrorCode =
     statusCode === 401 || statusCode === 403 ? 'ERR_PEER_FORBIDDEN' : 'ERR_CONTROLLER_UNAVAILABLE'
   throw new MeshError(code, `controller answers ${statusCode}`, { retry: 'backoff' })

@@ -211,7 +211,9 @@ function randomOperation(random: Random, ports: readonly number[]): Operation {
 }
 
 function randomCondition(random: Random, ports: readonly number[]): Condition {
-  switch (random.below(6)) {
+  switch (random.below(7)) {
+    case 3:
+      return { key: { kind: 'source.ip' }, blocks: randomTerm(random, BLOCKS) }
     case 0:
       return { key: { kind: 'source.principal' }, values: randomTerm(random, PRINCIPALS) }
     case 1:

@@ -78,6 +78,15 @@ t.test('what was packed is what is unpacked', async (t) => {
   t.equal(got.revision, revision)
 })
 
+t.test('what needs a feature of a later version is refused, and says which', async (t) => {
+  const known = await packBundle({ set: makeSet({ requires: ['when/source.ip'] }), wasm })
+  t.same((await unpackBundle(known.archive)).set.requires, ['when/source.ip'])
+  const lacked = /it needs when\/moon.phase, which this version does not have/
+  const set = makeSet({ requires: ['when/moon.phase', 'when/source.ip'] })
+  await refuses(t, (await packBundle({ set, wasm })).archive, lacked)
+  await refuses(t, await archiveOf(goodFiles(set)), /it needs the feature when\/moon.phase/)
+})
+
 t.test('equal content gives equal bytes, whatever the order of fields and modules', async (t) => {
   const other = Buffer.from('second module')
   const otherDigest = createHash('sha256').update(other).digest('hex')

@@ -57,12 +57,14 @@ function wholeSet(): PolicySet {
               { key: { kind: 'source.principal' }, values: empty },
               { key: { kind: 'source.namespace' }, values: empty },
               { key: { kind: 'destination.port' }, values: empty },
+              { key: { kind: 'source.ip' }, blocks: { is: ['10.0.0.0/8'], not: [] } },
             ],
           },
         ],
         rego: { entrypoint: 'a/b/c', wasmDigest: 'a'.repeat(64), data: null, readsBody: true },
       },
     ],
+    requires: ['when/source.ip'],
   }
 }
 
@@ -123,6 +125,20 @@ const mistakes: readonly [string, unknown, string][] = [
     `${RULE}.when.0.key.name`,
     'X-A',
     'policies[0].rules[0].when[0].key.name: not a lower-case header name',
+  ],
+  [
+    `${RULE}.when.4.blocks.is`,
+    ['10.0.0.0'],
+    'policies[0].rules[0].when[4].blocks.is[0]: not a canonical CIDR',
+  ],
+  [`${RULE}.when.4.values`, empty, 'policies[0].rules[0].when[4].values: unknown field'],
+  [`${RULE}.when.4.key.kind`, 'source.name', 'policies[0].rules[0].when[4].key.kind: unknown'],
+  ['requires', 'when/source.ip', 'requires: not a list'],
+  ['requires.0', '', 'requires[0]: not a feature token'],
+  [
+    'requires.1',
+    'when/moon.phase',
+    'it needs the feature when/moon.phase, which this version does not have',
   ],
   ['policies.0.rego.entrypoint', 'allow', 'policies[0].rego.entrypoint: not a slash path'],
   ['policies.0.rego.data', undefined, 'policies[0].rego.data: missing'],

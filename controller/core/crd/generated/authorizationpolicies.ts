@@ -154,7 +154,7 @@ export interface AuthorizationPolicyOperation {
 }
 export interface AuthorizationPolicyWhen {
   /**
-   * The attribute: `request.headers[NAME]`, `source.principal`, `source.namespace` or `destination.port`.
+   * The attribute: `request.headers[NAME]`, `source.principal`, `source.namespace`, `source.ip` (as `ipBlocks`) or `destination.port`.
    */
   readonly key: string
   /**

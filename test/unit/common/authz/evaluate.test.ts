@@ -93,6 +93,17 @@ t.test('ports', async (t) => {
   t.notOk(matches({ when: [{ key, values: not('8080') }] }))
 })
 
+t.test('source.ip is the address of the peer, beside what `from` says', async (t) => {
+  const key = { kind: 'source.ip' } as const
+  const when = (is: string[], not: string[] = []) => ({ when: [{ key, blocks: { is, not } }] })
+  t.ok(matches(when(['10.1.0.0/16']), { sourceAddress: '10.1.2.3' }))
+  t.ok(matches(when(['10.1.0.0/16']), { sourceAddress: '::ffff:10.1.2.3' }))
+  t.notOk(matches(when(['10.1.0.0/16']), { sourceAddress: '10.2.2.3' }))
+  t.notOk(matches(when([], ['10.1.0.0/16']), { sourceAddress: '10.1.2.3' }))
+  t.notOk(matches(when(['10.1.0.0/16'], ['10.1.2.0/24']), { sourceAddress: '10.1.2.3' }))
+  t.notOk(matches(when([], ['10.1.0.0/16']), { sourceAddress: undefined }), 'absent, in an ALLOW')
+})
+
 t.test('namespaces are those of this trust domain and its aliases', async (t) => {
   const rule = from({ namespaces: is('a') })
   t.ok(matches(rule))

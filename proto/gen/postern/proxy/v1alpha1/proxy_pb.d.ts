@@ -79,6 +79,14 @@ export declare type ProxyReport = Message<"postern.proxy.v1alpha1.ProxyReport"> 
    * @generated from field: int64 svid_not_after = 10;
    */
   svidNotAfter: bigint;
+
+  /**
+   * 11-19: kept for this report's own growth.
+   * What this sidecar understands beyond 0.1 (common/features.ts).
+   *
+   * @generated from field: repeated string features = 20;
+   */
+  features: string[];
 };
 
 /**

@@ -8,11 +8,12 @@ import type { PolicyBundle } from '../../../../../controller/runtime/ports.ts'
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
 const WEB = { spiffeId: 'spiffe://x/ns/shop/sa/web', workloadUid: 'uid-web' }
 
-const bundle = (name: string, revision: string): PolicyBundle => ({
+const bundle = (name: string, revision: string, requires?: string[]): PolicyBundle => ({
   workloadUid: `uid-${name}`,
   workload: `shop/${name}`,
   revision,
   archive: new TextEncoder().encode(`${name} ${revision}`),
+  ...(requires === undefined ? {} : { requires }),
 })
 
 async function start(t: Test, published: readonly PolicyBundle[] | undefined) {
@@ -147,4 +148,27 @@ t.test('a long poll ends: by time, by loss of the right, by too many, by stop', 
   await get(OWN)
   bundles.stop()
   t.match(await last, { status: 304 })
+})
+
+t.test('a sidecar that lacks a feature is not given the bundle', async (t) => {
+  const { bundles, get } = await start(t, [bundle('web', 'new', ['when/source.ip', 'b'])])
+  const path = '/bundles/shop/web'
+  const knows = { 'postern-features': 'b, when/source.ip,c' }
+  t.match(await get(path, knows), { status: 200, body: 'web new' })
+  t.match(await get(path), {
+    status: 406,
+    headers: { 'postern-withheld': 'when/source.ip,b' },
+    body: /lacks when\/source.ip, b/,
+  })
+  t.match(await get(path, { 'postern-features': 'b' }), {
+    status: 406,
+    headers: { 'postern-withheld': 'when/source.ip' },
+  })
+  const held = { 'if-none-match': '"old"' }
+  t.match(await get(path, held), { status: 304, headers: { 'postern-withheld': /./ }, body: '' })
+
+  const waiting = get(path, { ...held, prefer: 'wait=100' })
+  await get(path, knows)
+  bundles.publish([bundle('web', 'newer')])
+  t.match(await waiting, { status: 200, body: 'web newer' }, 'what needs nothing is given at once')
 })

@@ -41,7 +41,10 @@ if (model === undefined) throw new Error('no model')
 const served = {
   model,
   targets: new Map(
-    [...model.workloads.values()].map((w) => [nodeId(w), { generation: 'g', revision: 'r' }]),
+    [...model.workloads.values()].map((w) => [
+      nodeId(w),
+      { generation: 'g', revision: 'r', requires: [] as string[] },
+    ]),
   ),
 }
 const proxy = (name: string, more: Partial<ProxyReading> = {}): ProxyReading => ({
@@ -52,6 +55,8 @@ const proxy = (name: string, more: Partial<ProxyReading> = {}): ProxyReading => 
   bundleRevision: 'r',
   ready: true,
   detail: '',
+  version: '0.2.0',
+  features: [],
   nacks: [],
   ...more,
 })
@@ -244,6 +249,33 @@ t.test('a time changes only with its status', async (t) => {
   const changed = statusOf({ before, now: LATER, proxies: [] }, P).conditions
   t.equal(changed.Enforced?.lastTransitionTime, LATER)
   t.equal(changed.Accepted?.lastTransitionTime, '2026-11-24T00:00:00Z')
+})
+
+t.test('what a proxy is not given says who lacks what, and for which policy', async (t) => {
+  const targets = new Map(served.targets).set('shop/orders/uid-orders', {
+    generation: 'g2',
+    revision: 'r2',
+    requires: ['when/source.ip'],
+  })
+  const lacking = { served: { model, targets } }
+  const expected = /withheld: the sidecar 0.1.0 of shop\/orders lacks when\/source.ip/
+  const proxies = [proxy('orders', { version: '0.1.0' }), proxy('web')]
+  const { conditions, status } = statusOf({ ...lacking, proxies }, P)
+  t.match(conditions.Programmed, {
+    status: 'False',
+    reason: 'UnsupportedByProxy',
+    message: expected,
+  })
+  t.match(conditions.Enforced, { status: 'False', reason: 'UnsupportedByProxy', message: expected })
+  t.match(status, { enforced: '0/1' })
+  t.match(statusOf({ ...lacking, proxies }, ORDERS).conditions.Programmed, {
+    reason: 'UnsupportedByProxy',
+  })
+  t.match(statusOf({ ...lacking, proxies }, WIDE).status, { enforced: '1/2' })
+  const knowing = [proxy('orders', { features: ['when/source.ip'] }), proxy('web')]
+  t.match(statusOf({ ...lacking, proxies: knowing }, P).conditions.Programmed, { status: 'True' })
+  const gone = [proxy('orders', { connected: false }), proxy('web')]
+  t.match(statusOf({ ...lacking, proxies: gone }, P).conditions.Enforced, { reason: 'Waiting' })
 })
 
 t.test('a refusal is a problem of the workload, with its file', async (t) => {

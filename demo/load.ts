@@ -16,6 +16,7 @@ export interface Answer {
   readonly connection: string
   /** Whether the connection was open before. */
   readonly reused: boolean
+  /** Why there is no answer; for a status of 500 or more, what Envoy or the app said. */
   readonly error?: string
 }
 
@@ -30,6 +31,8 @@ export interface LoadOptions {
   readonly http1: number
   readonly http2: number
   readonly onAnswer?: (answer: Answer) => void
+  /** Whether `answers` holds them all; false for long runs, which count them in `onAnswer`. Default true. */
+  readonly isKept?: boolean
 }
 
 interface Connection {
@@ -45,6 +48,17 @@ function headersOf(options: LoadOptions): Record<string, string> {
   const { body } = options
   if (body === undefined) return {}
   return { 'content-type': 'application/json', 'content-length': `${Buffer.byteLength(body)}` }
+}
+
+const SAID_LENGTH = 160
+
+/** Reads a body to its end; the function gives its beginning where the status says that a server failed. */
+function readStart(body: NodeJS.ReadableStream): (status: number) => string | undefined {
+  let text = ''
+  body.on('data', (chunk: Buffer) => {
+    if (text.length < SAID_LENGTH) text += chunk.toString('latin1')
+  })
+  return (status) => (status >= 500 ? text.slice(0, SAID_LENGTH) : undefined)
 }
 
 /** One HTTP/1.1 keep-alive connection; requests wait for each other, as on any such connection. */
@@ -70,8 +84,9 @@ export function openHttp1(name: string, options: LoadOptions): Connection {
           headers: { host, ...headersOf(options) },
         },
         (response) => {
-          response.resume()
-          response.on('end', () => finish(response.statusCode ?? 0, request.reusedSocket))
+          const status = response.statusCode ?? 0
+          const said = readStart(response)
+          response.on('end', () => finish(status, request.reusedSocket, said(status)))
           response.on('error', (error) => finish(0, request.reusedSocket, error.message))
         },
       )
@@ -98,9 +113,10 @@ export function openHttp2(name: string, options: LoadOptions): Connection {
       const sentAt = performance.now()
       const [current, reused] = open()
       let status = 0
-      const finish = (error?: string) => {
+      const finish = (failure?: string, said?: string) => {
         const base = { sentAt, ms: performance.now() - sentAt, status, connection: name, reused }
-        resolve(error === undefined ? base : { ...base, status: 0, error })
+        if (failure !== undefined) resolve({ ...base, status: 0, error: failure })
+        else resolve(said === undefined ? base : { ...base, error: said })
       }
       const stream = current.request({
         ':method': method,
@@ -113,8 +129,11 @@ export function openHttp2(name: string, options: LoadOptions): Connection {
         status = Number(headers[':status'])
       })
       stream.on('error', (error) => finish(error.message))
-      stream.resume()
-      stream.on('close', () => finish(status === 0 ? 'stream closed without an answer' : undefined))
+      const said = readStart(stream)
+      stream.on('close', () => {
+        if (status === 0) finish('stream closed without an answer')
+        else finish(undefined, said(status))
+      })
       stream.end(options.body)
     })
   return { name, send, close: () => session?.destroy() }
@@ -142,7 +161,7 @@ export function startLoad(options: LoadOptions): Load {
       const connection = connections[sent % connections.length]
       if (connection === undefined) return
       const answer = connection.send().then((a) => {
-        answers.push(a)
+        if (options.isKept !== false) answers.push(a)
         options.onAnswer?.(a)
         pending.delete(answer)
       })

@@ -21,6 +21,10 @@ export interface StackOptions {
   readonly portOffset?: number
   /** Changes the text of each manifest before the start. */
   readonly edit?: (text: string) => string
+  /** Who gets a sidecar at the start, `namespace/name`. Default: the demo's four. */
+  readonly workloads?: readonly string[]
+  /** More manifests, by file name; they replace the demo's of that name. Ports are moved by `portOffset`. */
+  readonly more?: Readonly<Record<string, string>>
   readonly sidecarArgs?: readonly string[]
 }
 
@@ -43,6 +47,9 @@ export class Stack {
   controller: Child | undefined
   #isStopped = false
   readonly #offset: number
+  readonly #workloads: readonly string[]
+  /** Health ports are given out by first use. */
+  readonly #healthPorts: (string | undefined)[] = []
   readonly #sidecarArgs: readonly string[]
 
   constructor(options: StackOptions) {
@@ -50,15 +57,25 @@ export class Stack {
     this.manifests = join(options.work, 'manifests')
     this.state = join(options.work, 'controller')
     this.#offset = options.portOffset ?? 0
+    this.#workloads = options.workloads ?? WORKLOADS
+    this.#healthPorts.push(...this.#workloads)
     this.#sidecarArgs = options.sidecarArgs ?? []
     this.ports = portsAt(this.#offset)
     this.controllerPort = BASE_PORT + this.#offset
     mkdirSync(this.manifests, { recursive: true })
     mkdirSync(this.state, { mode: 0o700, recursive: true })
-    for (const file of readdirSync(MANIFESTS)) {
-      const text = shiftPorts(readFileSync(join(MANIFESTS, file), 'utf8'), this.#offset)
-      writeFileSync(join(this.manifests, file), options.edit?.(text) ?? text)
+    const files = Object.fromEntries(
+      readdirSync(MANIFESTS).map((file) => [file, readFileSync(join(MANIFESTS, file), 'utf8')]),
+    )
+    for (const [file, text] of Object.entries({ ...files, ...options.more })) {
+      const shifted = this.shift(text)
+      writeFileSync(join(this.manifests, file), options.edit?.(shifted) ?? shifted)
     }
+  }
+
+  /** A manifest's text with its ports where this stack has them. */
+  shift(text: string): string {
+    return shiftPorts(text, this.#offset)
   }
 
   startApps(): void {
@@ -127,7 +144,18 @@ export class Stack {
   }
 
   healthPort(workload: string): number {
-    return this.controllerPort + 2 + WORKLOADS.indexOf(workload as (typeof WORKLOADS)[number])
+    let slot = this.#healthPorts.indexOf(workload)
+    if (slot === -1) slot = this.#healthPorts.indexOf(undefined)
+    if (slot === -1) slot = this.#healthPorts.length
+    this.#healthPorts[slot] = workload
+    return this.controllerPort + 2 + slot
+  }
+
+  /** A workload that is no more: its sidecar has ended, its health port is free again. */
+  forget(workload: string): void {
+    this.sidecars.delete(workload)
+    const slot = this.#healthPorts.indexOf(workload)
+    if (slot !== -1) this.#healthPorts[slot] = undefined
   }
 
   stateOf(workload: string): string {
@@ -142,8 +170,8 @@ export class Stack {
   async start(): Promise<void> {
     this.startApps()
     await this.startController()
-    await Promise.all(WORKLOADS.map((workload) => this.startSidecar(workload)))
-    await Promise.all(WORKLOADS.map((workload) => this.untilReady(workload)))
+    await Promise.all(this.#workloads.map((workload) => this.startSidecar(workload)))
+    await Promise.all(this.#workloads.map((workload) => this.untilReady(workload)))
   }
 
   /** Ends all children; also in the middle of `start()`, which fails then. */

@@ -8,23 +8,11 @@ import { drillEndlessPolicy, drillOnePackage } from '../../drills/hostile.ts'
 import { onStack } from '../../drills/main.ts'
 import { drillOutage } from '../../drills/outage.ts'
 import { drillRenewal, withShortSvids } from '../../drills/renewal.ts'
-import type { DrillReport } from '../../drills/report.ts'
 import { drillStranger } from '../../drills/stranger.ts'
+import { judge } from '../kit/drill.ts'
 
 /** Away from the demo's and the proof's ports. */
 const PORT_OFFSET = 3000
-
-type Judge = { ok(value: boolean, text: string): unknown; comment(text: string): void }
-
-function check(t: Judge, reports: readonly DrillReport[]): void {
-  for (const { name, claims } of reports) {
-    for (const { text, holds, seen, isTimed } of claims) {
-      const line = `${name}: ${text} (${seen})`
-      if (isTimed) t.comment(line)
-      else t.ok(holds, line)
-    }
-  }
-}
 
 t.test('edits, packages, strangers and outages', { timeout: 180_000 }, async (t) => {
   const reports = await onStack({ portOffset: PORT_OFFSET }, async (stack) => [
@@ -34,7 +22,7 @@ t.test('edits, packages, strangers and outages', { timeout: 180_000 }, async (t)
     await drillStranger(stack),
     await drillOutage(stack, 1),
   ])
-  check(t, reports)
+  judge(t, reports)
 })
 
 t.test('SVIDs of 20 s: renewals and an endless policy', { timeout: 180_000 }, async (t) => {
@@ -42,5 +30,5 @@ t.test('SVIDs of 20 s: renewals and an endless policy', { timeout: 180_000 }, as
     { portOffset: PORT_OFFSET, edit: withShortSvids },
     async (stack) => [await drillRenewal(stack, 2), await drillEndlessPolicy(stack)],
   )
-  check(t, reports)
+  judge(t, reports)
 })

@@ -43,3 +43,15 @@ export interface XdsSnapshot {
 /** SDS names (DESIGN §6): the workload's own certificate and the trust bundle. */
 export const SECRET_SVID = 'default'
 export const SECRET_TRUST_BUNDLE = 'ROOTCA'
+
+/** Filter state by which a server-first chain hands the peer on to the listener that decides about it, and to its log. */
+export const PEER_STATE = {
+  /** URI SANs, joined by commas; absent without a certificate. */
+  uriSan: 'postern.peer.uri_san',
+  /** The peer's own IP address. */
+  address: 'postern.peer.address',
+  /** `address:port`. */
+  socket: 'postern.peer.socket',
+  /** The inbound port that was called, in decimal. */
+  port: 'postern.inbound.port',
+} as const

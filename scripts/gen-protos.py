@@ -18,9 +18,13 @@ def main(proto_dir: pathlib.Path, parameter: str) -> None:
     lines = (proto_dir / 'roots.txt').read_text().splitlines()
     roots = sorted({line.strip() for line in lines if line.strip() and not line.startswith('#')})
     files = upstream_files([*roots, 'google/protobuf/timestamp.proto'])
-    own = sorted(path.relative_to(proto_dir).as_posix() for path in proto_dir.glob('postern/**/*.proto'))
+    own = sorted(
+        path.relative_to(proto_dir).as_posix()
+        for tree in ('envoy', 'postern')
+        for path in proto_dir.glob(f'{tree}/**/*.proto')
+    )
     known = {file.name for file in files}
-    files += [file for file in own_files(proto_dir, own) if file.name not in known]
+    files += [file for file in own_files(proto_dir, own, files) if file.name not in known]
     request = plugin_pb2.CodeGeneratorRequest(parameter=parameter, proto_file=files)
     request.file_to_generate.extend(f.name for f in files if not f.name.startswith('google/protobuf/'))
     sys.stdout.buffer.write(request.SerializeToString(deterministic=True))
@@ -46,15 +50,20 @@ def upstream_files(roots: list[str]) -> list[descriptor_pb2.FileDescriptorProto]
     return order
 
 
-def own_files(proto_dir: pathlib.Path, names: list[str]) -> list[descriptor_pb2.FileDescriptorProto]:
-    """Our own files with their comments; they import nothing but each other and google/protobuf."""
+def own_files(
+    proto_dir: pathlib.Path, names: list[str], upstream: list[descriptor_pb2.FileDescriptorProto]
+) -> list[descriptor_pb2.FileDescriptorProto]:
+    """Our own files with their comments; they import each other, google/protobuf and what the roots bring."""
     if not names:
         return []
     well_known = pathlib.Path(grpc_tools.__file__).parent / '_proto'
-    with tempfile.NamedTemporaryFile() as out:
-        flags = [f'-I{proto_dir}', f'-I{well_known}', '--include_source_info', f'--descriptor_set_out={out.name}']
+    with tempfile.NamedTemporaryFile() as known, tempfile.NamedTemporaryFile() as out:
+        known.write(descriptor_pb2.FileDescriptorSet(file=upstream).SerializeToString())
+        known.flush()
+        flags = [f'-I{proto_dir}', f'-I{well_known}', f'--descriptor_set_in={known.name}']
+        flags += ['--include_source_info', f'--descriptor_set_out={out.name}']
         if protoc.main(['protoc', *flags, *names]) != 0:
-            sys.exit('proto/postern does not compile')
+            sys.exit('our own .proto files do not compile')
         return list(descriptor_pb2.FileDescriptorSet.FromString(pathlib.Path(out.name).read_bytes()).file)
 
 

@@ -66,6 +66,14 @@ export class TestEnvoy {
     await this.settled()
   }
 
+  /** Takes one resource away from what was published last. */
+  publishWithout(name: string): Promise<void> {
+    const lists = [...this.#snapshot.resources].map(
+      ([type, map]) => [type, [...map.values()].filter((r) => r.name !== name)] as const,
+    )
+    return this.publish(toXdsSnapshot(new Map(lists)))
+  }
+
   settled(): Promise<unknown> {
     return waitFor(
       async () =>

@@ -16,6 +16,14 @@ export interface StaticParts {
 /** The sidecar's own clusters, as its bootstrap has them. */
 const SIDECAR_CLUSTERS = ['postern_authz', 'postern_als', 'postern_sidecar']
 
+/** As the sidecar's bootstrap has it. */
+const INTERNAL_LISTENERS = {
+  name: 'envoy.bootstrap.internal_listener',
+  typedConfig: {
+    '@type': 'type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener',
+  },
+}
+
 /** Everything in place. `pipes` holds the sockets of the sidecar's clusters, by name; others lead nowhere. */
 export function toStaticBootstrap(
   parts: StaticParts,
@@ -25,6 +33,7 @@ export function toStaticBootstrap(
   const endpoints = byName(parts.endpoints, 'clusterName')
   return {
     node: { id: 'shop/test/uid', cluster: 'test' },
+    bootstrapExtensions: [INTERNAL_LISTENERS],
     staticResources: {
       listeners: parts.listeners.map((l) =>
         rewrite(l, [inlineExtension(extensions), inlineSecret]),
@@ -45,6 +54,7 @@ export function toDynamicBootstrap(
 ): JsonObject {
   return {
     node: { id: 'shop/test/uid', cluster: 'test' },
+    bootstrapExtensions: [INTERNAL_LISTENERS],
     dynamicResources: {
       adsConfig: {
         apiType: 'DELTA_GRPC',

@@ -23,14 +23,19 @@ import {
 import { ExtAuthzSchema } from '../../proto/gen/envoy/extensions/filters/http/ext_authz/v3/ext_authz_pb.js'
 import { RBACSchema as HttpRbacSchema } from '../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RouterSchema } from '../../proto/gen/envoy/extensions/filters/http/router/v3/router_pb.js'
+import { ProxyProtocolSchema } from '../../proto/gen/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol_pb.js'
 import { TlsInspectorSchema } from '../../proto/gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js'
 import { HttpConnectionManagerSchema } from '../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { RBACSchema as NetworkRbacSchema } from '../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
+import { ConfigSchema as SetFilterStateSchema } from '../../proto/gen/envoy/extensions/filters/network/set_filter_state/v3/set_filter_state_pb.js'
 import { TcpProxySchema } from '../../proto/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js'
 import { HeaderMutationSchema } from '../../proto/gen/envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation_pb.js'
 import { file_envoy_extensions_matching_common_inputs_network_v3_network_inputs } from '../../proto/gen/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js'
 import { file_envoy_extensions_matching_common_inputs_ssl_v3_ssl_inputs } from '../../proto/gen/envoy/extensions/matching/common_inputs/ssl/v3/ssl_inputs_pb.js'
 import { file_envoy_extensions_matching_input_matchers_ip_v3_ip } from '../../proto/gen/envoy/extensions/matching/input_matchers/ip/v3/ip_pb.js'
+import { InternalUpstreamTransportSchema } from '../../proto/gen/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream_pb.js'
+import { ProxyProtocolUpstreamTransportSchema } from '../../proto/gen/envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol_pb.js'
+import { RawBufferSchema } from '../../proto/gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js'
 import { SecretSchema } from '../../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js'
 import {
   DownstreamTlsContextSchema,
@@ -59,8 +64,13 @@ const registry = createRegistry(
   HttpGrpcAccessLogConfigSchema,
   HttpProtocolOptionsSchema,
   HttpRbacSchema,
+  InternalUpstreamTransportSchema,
   NetworkRbacSchema,
+  ProxyProtocolSchema,
+  ProxyProtocolUpstreamTransportSchema,
+  RawBufferSchema,
   RouterSchema,
+  SetFilterStateSchema,
   TcpGrpcAccessLogConfigSchema,
   TcpProxySchema,
   TlsInspectorSchema,

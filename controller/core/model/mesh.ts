@@ -36,6 +36,8 @@ export interface InboundPort {
   readonly appAddress: string
   readonly appPort: number
   readonly protocol: Protocol
+  /** TCP only: the server may speak first, so a connection is decided before the app sees it, not on its first byte. */
+  readonly serverFirst: boolean
   readonly mtls: MtlsMode
 }
 

@@ -88,6 +88,7 @@ function toInbound(
     port: port.port,
     appPort: port.appPort,
     protocol: port.protocol,
+    serverFirst: port.serverFirst === true,
   }
 }
 

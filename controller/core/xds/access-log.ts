@@ -3,6 +3,7 @@
  * log. Source: envoy/extensions/access_loggers/grpc/v3/als.proto.
  */
 import { create } from '@bufbuild/protobuf'
+import { PEER_STATE } from '../../../common/xds.ts'
 import {
   type AccessLog,
   AccessLogSchema,
@@ -41,6 +42,21 @@ export function buildTcpAccessLog(): AccessLog {
     configType: {
       case: 'typedConfig',
       value: pack(TcpGrpcAccessLogConfigSchema, { commonConfig: buildCommon() }),
+    },
+  })
+}
+
+/** The log of an inner listener (server-first.ts): who the peer is, it knows by filter state only. */
+export function buildPeerStateAccessLog(): AccessLog {
+  const commonConfig = {
+    ...buildCommon(),
+    filterStateObjectsToLog: Object.values(PEER_STATE),
+  }
+  return create(AccessLogSchema, {
+    name: 'envoy.access_loggers.tcp_grpc',
+    configType: {
+      case: 'typedConfig',
+      value: pack(TcpGrpcAccessLogConfigSchema, { commonConfig }),
     },
   })
 }

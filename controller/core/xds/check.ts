@@ -6,7 +6,10 @@
 import { type DescMessage, fromBinary, type MessageShape } from '@bufbuild/protobuf'
 import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt'
 import { SECRET_SVID, TYPE_URLS, type TypeUrl, type XdsSnapshot } from '../../../common/xds.ts'
-import { ClusterSchema } from '../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js'
+import {
+  type Cluster,
+  ClusterSchema,
+} from '../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js'
 import { ListenerSchema } from '../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
 import { HttpConnectionManagerSchema } from '../../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { TcpProxySchema } from '../../../proto/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js'
@@ -32,6 +35,7 @@ export function checkSnapshot(snapshot: XdsSnapshot): readonly string[] {
       refer(references, TYPE_URLS.endpoint, cluster.edsClusterConfig.serviceName)
     }
     readTls(cluster.transportSocket?.configType.value, references)
+    for (const name of innerListenersOf(cluster)) refer(references, TYPE_URLS.listener, name)
   }
   // Every cluster is reached by a listener, so names must agree both ways; only secrets may be there for nobody.
   return [
@@ -40,6 +44,18 @@ export function checkSnapshot(snapshot: XdsSnapshot): readonly string[] {
       findUnused(snapshot, typeUrl, references),
     ),
   ]
+}
+
+/** Internal listeners that a cluster's endpoints are. */
+function innerListenersOf(cluster: Cluster): readonly string[] {
+  const endpoints = cluster.loadAssignment?.endpoints.flatMap((e) => e.lbEndpoints) ?? []
+  return endpoints.flatMap(({ hostIdentifier }) => {
+    const address =
+      hostIdentifier.case === 'endpoint' ? hostIdentifier.value.address?.address : undefined
+    return address?.case === 'envoyInternalAddress'
+      ? [address.value.addressNameSpecifier.value ?? '']
+      : []
+  })
 }
 
 interface FilterLike {

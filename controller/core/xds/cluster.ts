@@ -73,7 +73,8 @@ export function buildServiceCluster(port: OutboundPort, mesh: MeshSettings): Clu
   return { ...cluster, edsClusterConfig }
 }
 
-function buildCommon(name: string) {
+/** What every cluster has. */
+export function buildCommon(name: string) {
   return {
     name,
     connectTimeout: duration(limits.CONNECT_TIMEOUT_MS),

@@ -20,6 +20,7 @@ import { RBACSchema as NetworkRbacSchema } from '../../../proto/gen/envoy/extens
 import { StatusCode } from '../../../proto/gen/envoy/type/v3/http_status_pb.js'
 import { buildHttpRbac } from '../lanes/http-rbac.ts'
 import { buildNetworkRbac } from '../lanes/network-rbac.ts'
+import { readPeerState } from '../lanes/peer-state.ts'
 import type { InboundPort } from '../model/mesh.ts'
 import { duration, pack } from './encode.ts'
 import * as limits from './limits.ts'
@@ -37,7 +38,10 @@ export function buildExtensionConfigs(
     const at = { port: port.port, transport }
     const name = rbacName(port.port, transport)
     if (port.protocol === 'TCP') {
-      return [toConfig(name, pack(NetworkRbacSchema, buildNetworkRbac(set, at)))]
+      const rbac = buildNetworkRbac(set, at)
+      return [
+        toConfig(name, pack(NetworkRbacSchema, port.serverFirst ? readPeerState(rbac) : rbac)),
+      ]
     }
     return [
       toConfig(name, pack(HttpRbacSchema, buildHttpRbac(set, at))),

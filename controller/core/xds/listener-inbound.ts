@@ -5,6 +5,7 @@
 import { create } from '@bufbuild/protobuf'
 import { TrafficDirection } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
 import {
+  type Filter,
   type FilterChain,
   FilterChainSchema,
 } from '../../../proto/gen/envoy/config/listener/v3/listener_components_pb.js'
@@ -18,6 +19,7 @@ import { duration, pack, socketAddress } from './encode.ts'
 import { buildInboundHttp } from './http-connection-manager.ts'
 import * as limits from './limits.ts'
 import { listenerName, type Transport, transportsOf } from './names.ts'
+import { buildServerFirstChain } from './server-first.ts'
 import { buildInboundTcp } from './tcp-proxy.ts'
 import { buildDownstreamTls } from './tls.ts'
 
@@ -48,9 +50,13 @@ function buildChain(port: InboundPort, transport: Transport, mesh: MeshSettings)
     filterChainMatch: { transportProtocol },
     transportSocketConnectTimeout: duration(limits.HANDSHAKE_TIMEOUT_MS),
     ...(transport === 'tls' ? { transportSocket: buildDownstreamTls(port, mesh) } : {}),
-    filters:
-      port.protocol === 'TCP'
-        ? buildInboundTcp(port, transport, mesh)
-        : [buildInboundHttp(port, transport, mesh)],
+    filters: buildFilters(port, transport, mesh),
   })
+}
+
+function buildFilters(port: InboundPort, transport: Transport, mesh: MeshSettings): Filter[] {
+  if (port.protocol !== 'TCP') return [buildInboundHttp(port, transport, mesh)]
+  return port.serverFirst
+    ? buildServerFirstChain(port, transport, mesh)
+    : buildInboundTcp(port, transport, mesh)
 }

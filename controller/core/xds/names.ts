@@ -25,6 +25,16 @@ export function serviceClusterName({ destination }: OutboundPort): string {
   return `outbound/${destination.namespace}/${destination.service}/${destination.port}`
 }
 
+/** The internal listener that decides about a server-first port's connections, and the cluster that leads to it. */
+export function decideName(port: number, transport: Transport): string {
+  return `decide/${port}/${transport}`
+}
+
+/** The internal listener, and its cluster, that a server-first port's admitted connections go on to. */
+export function admitName(port: number): string {
+  return `admit/${port}`
+}
+
 /** The deciding filters of an inbound filter chain, delivered by ECDS. */
 export function rbacName(port: number, transport: Transport): string {
   return `rbac/${port}/${transport}`

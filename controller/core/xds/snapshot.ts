@@ -20,6 +20,7 @@ import { buildInboundListener } from './listener-inbound.ts'
 import { buildOutboundListener } from './listener-outbound.ts'
 import { serviceClusterName } from './names.ts'
 import { buildTrustBundleSecret } from './secret.ts'
+import { buildInnerClusters, buildInnerListeners } from './server-first.ts'
 
 export interface SnapshotParts {
   /** DER roots; at least one. */
@@ -39,6 +40,7 @@ export function buildSnapshot(
       TYPE_URLS.cluster,
       encode(ClusterSchema, [
         ...inbound.map(buildAppCluster),
+        ...inbound.flatMap(buildInnerClusters),
         ...services.map(({ cluster }) => cluster),
       ]),
     ],
@@ -54,6 +56,7 @@ export function buildSnapshot(
       TYPE_URLS.listener,
       encode(ListenerSchema, [
         ...inbound.map((port) => buildInboundListener(port, mesh)),
+        ...inbound.flatMap(buildInnerListeners),
         ...outbound.map(buildOutboundListener),
       ]),
     ],

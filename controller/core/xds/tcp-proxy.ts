@@ -1,15 +1,14 @@
 /**
  * TCP chains: network RBAC, then the proxy to app or service. A denied client's connection is closed.
  * RBAC decides on the client's first byte, so the app is called only once data has come; else a server that speaks
- * first would greet a denied client. Protocols in which the client waits for the server's greeting don't work yet.
+ * first would greet a denied client. Ports whose server speaks first have chains of their own (server-first.ts).
  */
-import { create } from '@bufbuild/protobuf'
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import {
   type Filter,
   FilterSchema,
 } from '../../../proto/gen/envoy/config/listener/v3/listener_components_pb.js'
 import {
-  type TcpProxy,
   TcpProxySchema,
   UpstreamConnectMode,
 } from '../../../proto/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js'
@@ -25,6 +24,19 @@ export function buildInboundTcp(
   transport: Transport,
   mesh: MeshSettings,
 ): Filter[] {
+  const proxy = toTcpProxy({
+    statPrefix: `${listenerName('inbound', port.port)}/${transport}`,
+    clusterSpecifier: { case: 'cluster', value: appClusterName(port) },
+    upstreamConnectMode: UpstreamConnectMode.ON_DOWNSTREAM_DATA,
+    maxEarlyDataBytes: limits.CONNECTION_BUFFER_BYTES,
+    accessLog: [buildTcpAccessLog()],
+    ...buildTcpLife(transport, mesh),
+  })
+  return [buildNetworkRbacSlot(port.port, transport), proxy]
+}
+
+/** How long an inbound TCP connection may last, and how long be idle. Plaintext has no certificate to outlive. */
+export function buildTcpLife(transport: Transport, mesh: MeshSettings) {
   const lifeMs = mesh.svidLifetimeSeconds * 1000 * limits.INBOUND_CONNECTION_LIFE_SHARE
   const life = {
     maxDownstreamConnectionDuration: duration(lifeMs),
@@ -32,32 +44,24 @@ export function buildInboundTcp(
       value: limits.CONNECTION_LIFE_JITTER_PERCENT,
     },
   }
-  const proxy = create(TcpProxySchema, {
-    statPrefix: `${listenerName('inbound', port.port)}/${transport}`,
-    clusterSpecifier: { case: 'cluster', value: appClusterName(port) },
-    upstreamConnectMode: UpstreamConnectMode.ON_DOWNSTREAM_DATA,
-    maxEarlyDataBytes: limits.CONNECTION_BUFFER_BYTES,
+  return {
     idleTimeout: duration(limits.TCP_IDLE_TIMEOUT_MS),
-    accessLog: [buildTcpAccessLog()],
     ...(transport === 'tls' ? life : {}),
-  })
-  return [buildNetworkRbacSlot(port.port, transport), toFilter(proxy)]
+  }
 }
 
 export function buildOutboundTcp(port: OutboundPort): Filter {
-  return toFilter(
-    create(TcpProxySchema, {
-      statPrefix: listenerName('outbound', port.port),
-      clusterSpecifier: { case: 'cluster', value: serviceClusterName(port) },
-      idleTimeout: duration(limits.TCP_IDLE_TIMEOUT_MS),
-      maxConnectAttempts: 1 + limits.RETRIES,
-    }),
-  )
+  return toTcpProxy({
+    statPrefix: listenerName('outbound', port.port),
+    clusterSpecifier: { case: 'cluster', value: serviceClusterName(port) },
+    idleTimeout: duration(limits.TCP_IDLE_TIMEOUT_MS),
+    maxConnectAttempts: 1 + limits.RETRIES,
+  })
 }
 
-function toFilter(proxy: TcpProxy): Filter {
+export function toTcpProxy(init: MessageInitShape<typeof TcpProxySchema>): Filter {
   return create(FilterSchema, {
     name: 'envoy.filters.network.tcp_proxy',
-    configType: { case: 'typedConfig', value: pack(TcpProxySchema, proxy) },
+    configType: { case: 'typedConfig', value: pack(TcpProxySchema, init) },
   })
 }

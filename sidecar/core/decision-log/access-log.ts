@@ -6,7 +6,6 @@
  */
 import { decide } from '../../../common/authz/combine.ts'
 import type { PolicySet } from '../../../common/policy-set.ts'
-import type { Address } from '../../../proto/gen/envoy/config/core/v3/address_pb.js'
 import { RequestMethod } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
 import {
   type AccessLogCommon,
@@ -14,6 +13,7 @@ import {
   type HTTPAccessLogEntry,
   type TCPAccessLogEntry,
 } from '../../../proto/gen/envoy/data/accesslog/v3/accesslog_pb.js'
+import { readLoggedPeer } from './peer.ts'
 import { nameRuling, type RbacRuling } from './rbac-ruling.ts'
 import type { DecisionFacts, RequestSummary } from './record.ts'
 
@@ -86,17 +86,17 @@ function fromTcp(entry: TCPAccessLogEntry, context: AccessLogContext): DecisionF
   const { streamId, connectionTerminationDetails } = common
   const summary = toSummary(common, streamId === '' ? context.newId() : streamId)
   const denied = RBAC_DENIED.exec(connectionTerminationDetails)
-  const local = socketOf(common.downstreamLocalAddress)
+  const peer = readLoggedPeer(common)
   const said =
-    context.set === undefined || local === undefined
+    context.set === undefined || peer.calledPort === undefined
       ? undefined
       : decide(
           context.set,
           {
             protocol: 'tcp',
             principal: summary.source,
-            sourceAddress: socketOf(common.downstreamDirectRemoteAddress)?.address,
-            destinationPort: local.port,
+            sourceAddress: peer.address,
+            destinationPort: peer.calledPort,
           },
           () => ({ kind: 'undefined' }),
         )
@@ -162,26 +162,15 @@ function base(common: AccessLogCommon, request: RequestSummary, context: AccessL
 }
 
 function toSummary(common: AccessLogCommon, decisionId: string): RequestSummary {
-  const socket =
-    socketOf(common.downstreamDirectRemoteAddress) ?? socketOf(common.downstreamRemoteAddress)
-  const names = common.tlsProperties?.peerCertificateProperties?.subjectAltName ?? []
-  const uris = names.flatMap(({ san }) => (san.case === 'uri' ? [san.value] : []))
+  const { socket = '', principal } = readLoggedPeer(common)
   return {
     decisionId,
-    requestedBy: socket === undefined ? '' : `${socket.address}:${socket.port}`,
-    ...(uris.length === 0 ? {} : { source: uris.join(',') }),
+    requestedBy: socket,
+    ...(principal === undefined ? {} : { source: principal }),
   }
 }
 
 /** `NotSet` is what Envoy sends when no periodic entries were asked for. */
 function isOneOf(common: AccessLogCommon, type: AccessLogType): boolean {
   return common.accessLogType === type || common.accessLogType === AccessLogType.NotSet
-}
-
-function socketOf(
-  address: Address | undefined,
-): { readonly address: string; readonly port: number } | undefined {
-  if (address?.address.case !== 'socketAddress') return undefined
-  const { address: text, portSpecifier } = address.address.value
-  return { address: text, port: portSpecifier.case === 'portValue' ? portSpecifier.value : 0 }
 }

@@ -16,6 +16,8 @@ import {
   ApiConfigSource_ApiType,
   ApiVersion,
 } from '../../../proto/gen/envoy/config/core/v3/config_source_pb.js'
+import type { OverloadManagerSchema } from '../../../proto/gen/envoy/config/overload/v3/overload_pb.js'
+import { InternalListenerSchema } from '../../../proto/gen/envoy/extensions/bootstrap/internal_listener/v3/internal_listener_pb.js'
 import { DownstreamConnectionsConfigSchema } from '../../../proto/gen/envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections_pb.js'
 import { HttpProtocolOptionsSchema } from '../../../proto/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
 
@@ -78,6 +80,13 @@ export function buildBootstrap(options: BootstrapOptions): string {
       address: pipe(paths.adminSocket, OWNER_ONLY),
       ignoreGlobalConnLimit: true,
     },
+    // Listeners that only other listeners of this Envoy can call: those of server-first ports are made of them.
+    bootstrapExtensions: [
+      {
+        name: 'envoy.bootstrap.internal_listener',
+        typedConfig: anyPack(InternalListenerSchema, create(InternalListenerSchema)),
+      },
+    ],
     staticResources: {
       clusters: [
         localCluster(SIDECAR_CLUSTER, paths.xdsSocket),
@@ -100,29 +109,32 @@ export function buildBootstrap(options: BootstrapOptions): string {
       cdsConfig: ads(),
       ldsConfig: ads(),
     },
-    overloadManager: {
-      resourceMonitors: [
-        {
-          name: 'envoy.resource_monitors.global_downstream_max_connections',
-          configType: {
-            case: 'typedConfig',
-            value: anyPack(
-              DownstreamConnectionsConfigSchema,
-              create(DownstreamConnectionsConfigSchema, {
-                maxActiveDownstreamConnections: BigInt(options.maxConnections),
-              }),
-            ),
-          },
-        },
-      ],
-    },
+    overloadManager: buildOverload(options.maxConnections),
   })
   const registry = createRegistry(
     BootstrapSchema,
     DownstreamConnectionsConfigSchema,
     HttpProtocolOptionsSchema,
+    InternalListenerSchema,
   )
   return `${JSON.stringify(toJson(BootstrapSchema, message, { registry }), undefined, 2)}\n`
+}
+
+function buildOverload(maxConnections: number): MessageInitShape<typeof OverloadManagerSchema> {
+  const connections = create(DownstreamConnectionsConfigSchema, {
+    maxActiveDownstreamConnections: BigInt(maxConnections),
+  })
+  return {
+    resourceMonitors: [
+      {
+        name: 'envoy.resource_monitors.global_downstream_max_connections',
+        configType: {
+          case: 'typedConfig',
+          value: anyPack(DownstreamConnectionsConfigSchema, connections),
+        },
+      },
+    ],
+  }
 }
 
 function localCluster(name: string, path: string): MessageInitShape<typeof ClusterSchema> {

@@ -58,6 +58,10 @@ export interface WorkloadEntryInbound {
    * What the app speaks: `HTTP` (HTTP/1.1), `HTTP2` (HTTP/2 without TLS), `GRPC`, or `TCP` (anything; only rules about the caller and the port apply). Default: `HTTP`.
    */
   readonly protocol: 'HTTP' | 'HTTP2' | 'GRPC' | 'TCP'
+  /**
+   * For `TCP`: whether the server speaks first, as with MySQL, SMTP, FTP and SSH. A connection is then decided when it is accepted, before the app sees it; else when the client's first byte has come, and the app is called only then. Rules are the same for both. Default: `false`.
+   */
+  readonly serverFirst?: boolean
 }
 export interface WorkloadEntryOutbound {
   /**

@@ -1,4 +1,5 @@
-import { fromJson, type JsonObject, type JsonValue } from '@bufbuild/protobuf'
+import { createRegistry, fromJson, type JsonObject, type JsonValue } from '@bufbuild/protobuf'
+import { StringValueSchema } from '@bufbuild/protobuf/wkt'
 import t from 'tap'
 import type { Policy, PolicySet } from '../../../../../common/policy-set.ts'
 import {
@@ -198,7 +199,9 @@ t.test('several identities are shown as they are, a missing id is made', async (
 function tcp(more: JsonObject): Parameters<typeof fromAccessLogEntry>[0] {
   return {
     protocol: 'tcp',
-    entry: fromJson(TCPAccessLogEntrySchema, { commonProperties: common(more) } as JsonValue),
+    entry: fromJson(TCPAccessLogEntrySchema, { commonProperties: common(more) } as JsonValue, {
+      registry: createRegistry(StringValueSchema),
+    }),
   }
 }
 
@@ -227,4 +230,31 @@ t.test('a TCP connection that RBAC refused', async (t) => {
     verdict: { allowed: false, policy: 'shop/no', rule: 'shop/no/rules[0]' },
   })
   t.equal(fromAccessLogEntry(tcp({ accessLogType: 'TcpPeriodic' }), context()), undefined)
+})
+
+t.test('a connection that was decided behind a server-first port', async (t) => {
+  const text = (value: string) => ({
+    '@type': 'type.googleapis.com/google.protobuf.StringValue',
+    value,
+  })
+  const behind = {
+    downstreamDirectRemoteAddress: {
+      envoyInternalAddress: { serverListenerName: 'internal_client_address' },
+    },
+    downstreamLocalAddress: { envoyInternalAddress: { serverListenerName: 'decide/8080/tls' } },
+    tlsProperties: null,
+    filterStateObjects: {
+      'postern.peer.uri_san': text('spiffe://mesh.local/ns/shop/sa/web'),
+      'postern.peer.address': text('127.0.0.9'),
+      'postern.peer.socket': text('127.0.0.9:4000'),
+      'postern.inbound.port': text('8080'),
+    },
+  }
+  t.match(fromAccessLogEntry(tcp({ streamId: 's-1', ...behind }), context()), {
+    request: { requestedBy: '127.0.0.9:4000', source: 'spiffe://mesh.local/ns/shop/sa/web' },
+    verdict: { allowed: true, policy: 'shop/web', rule: 'shop/web/rules[0]' },
+  })
+  const { 'postern.peer.uri_san': _, ...plaintext } = behind.filterStateObjects
+  const entry = tcp({ ...behind, filterStateObjects: plaintext })
+  t.equal(fromAccessLogEntry(entry, context())?.request.source, undefined)
 })

@@ -3,7 +3,9 @@
  * The reading is always the one that denies: repeating a header, or sending it empty, evades nothing (DESIGN §4).
  * Members are the parts between commas without surrounding blanks; a header of blanks and commas only has none.
  */
+
 import type { StringMatch, Term } from '../policy-set.ts'
+import { trimBlanks } from '../trim.ts'
 import { type Direction, matchesAny, matchesText } from './text-match.ts'
 
 /**
@@ -66,17 +68,4 @@ function membersOf(value: string): readonly string[] {
     .split(',')
     .map(trimBlanks)
     .filter((m) => m !== '')
-}
-
-/** By hand: the regular expression for trailing blanks takes quadratic time, and the text is the client's. */
-function trimBlanks(text: string): string {
-  let start = 0
-  let end = text.length
-  while (start < end && isBlank(text, start)) start++
-  while (end > start && isBlank(text, end - 1)) end--
-  return text.slice(start, end)
-}
-
-function isBlank(text: string, index: number): boolean {
-  return text[index] === ' ' || text[index] === '\t'
 }

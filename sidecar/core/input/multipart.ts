@@ -4,7 +4,9 @@
  * so does a part in quoted-printable, which Go would decode and no client sends.
  * Text is held as latin1, one character for one byte, until a part's end.
  */
+
 import { MeshError } from '../../../common/errors.ts'
+import { trimBlanks } from '../../../common/trim.ts'
 import { parseMediaType } from './media-type.ts'
 
 export interface Part {
@@ -149,10 +151,6 @@ function formName(disposition: string): string {
   const parsed = parseMediaType(disposition)
   const name = parsed?.type === 'form-data' ? parsed.parameters.get('name') : undefined
   return Buffer.from(name ?? '', 'latin1').toString('utf8')
-}
-
-function trimBlanks(text: string): string {
-  return text.replace(/^[ \t]+|[ \t]+$/g, '')
 }
 
 function invalid(message: string): MeshError {

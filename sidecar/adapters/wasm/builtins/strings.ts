@@ -34,7 +34,12 @@ function count(text: string, part: string): number {
 function indexes(text: string, part: string): number[] {
   if (part === '') throw new BuiltinError('empty search character')
   const found: number[] = []
-  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + 1))
-    found.push([...text.slice(0, at)].length)
+  let position = 0
+  let counted = 0
+  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + 1)) {
+    position += [...text.slice(counted, at)].length
+    counted = at
+    found.push(position)
+  }
   return found
 }

@@ -66,7 +66,8 @@ function parseRfc3339(text: string): bigint {
 /** `1h15m30.918s`, `-1.5h`, `0`. */
 function parseDuration(text: string): bigint {
   if (/[dwy]/.test(text)) throw new RangeError('durations in days, weeks, years are not supported')
-  const match = /^([+-]?)((?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+|0)$/.exec(text)
+  // One way only to read a run of digits: two would take quadratic time.
+  const match = /^([+-]?)((?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+|0)$/.exec(text)
   if (match?.[2] === undefined) throw new BuiltinError('not a duration')
   let ns = 0n
   for (const [, whole = '', fraction = '', unit = ''] of match[2].matchAll(

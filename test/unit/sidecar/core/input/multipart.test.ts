@@ -82,3 +82,9 @@ for (const [name, body] of bad)
 t.test('an empty boundary is refused', async (t) => {
   t.throws(() => parts('----', ''), { code: 'ERR_INPUT_INVALID' })
 })
+
+// A quadratic way would not end before the test's time limit.
+t.test('a header full of blanks takes time in proportion', async (t) => {
+  const body = `--b\r\nx: a${' '.repeat(2_000_000)}b\r\n\r\nv\r\n--b--`
+  t.same(parseMultipart(Buffer.from(body), 'b'), [])
+})

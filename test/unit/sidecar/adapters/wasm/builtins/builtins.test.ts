@@ -84,3 +84,15 @@ for (const [name, operands] of unsupported)
 t.test('the table has exactly the builtins that both programs hold to', async (t) => {
   t.same([...builtins.keys()].sort(), [...HOST_BUILTINS].sort())
 })
+
+// The texts come from clients, and one request must not hold the worker up: a quadratic way would take hours here.
+t.test('long texts take time in proportion', async (t) => {
+  const many = (text: string) => text.repeat(2_000_000)
+  const segment = (text: string) => Buffer.from(text).toString('base64url')
+  const nested = `${segment('{"cty":"JWT"}')}.${segment(`a${many('"')}x`)}.AA`
+  const undefinedOf = { name: 'BuiltinError' }
+  t.throws(() => call('io.jwt.decode', [`${many('=')}x.e30.AA`]), undefinedOf)
+  t.throws(() => call('io.jwt.decode', [nested]), undefinedOf)
+  t.throws(() => call('time.parse_duration_ns', [many('1')]), undefinedOf)
+  t.equal((call('indexof_n', [many('é'), 'é']) as unknown[]).length, 2_000_000)
+})

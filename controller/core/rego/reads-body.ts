@@ -11,6 +11,7 @@ const BODY_PATHS: readonly (readonly string[])[] = [
   ['truncated_body'],
   ['attributes', 'request', 'http', 'body'],
   ['attributes', 'request', 'http', 'raw_body'],
+  ['attributes', 'request', 'http', 'rawBody'],
 ]
 
 type Json = Readonly<Record<string, unknown>>

@@ -26,7 +26,7 @@ export interface WasmPolicyOptions {
   readonly maxMemoryBytes?: number
 }
 
-/** The module can't be used at all: another ABI, no such entrypoint. */
+/** The module can't be used at all: another ABI, no such entrypoint, a built-in that is not here. */
 export class WasmModuleError extends Error {
   override readonly name = 'WasmModuleError'
 }
@@ -71,7 +71,7 @@ export class WasmPolicy {
 
   /**
    * The entrypoint's value for this input (JSON text of an object); undefined when the rule is undefined.
-   * Throws an Error on a conflict, an unknown builtin, too much memory, or any other trap.
+   * Throws an Error on a conflict, too much memory, or any other trap.
    */
   evaluate(inputJson: string, context: BuiltinContext): unknown {
     this.#context = context
@@ -117,6 +117,7 @@ export class WasmPolicy {
     if (abi !== 1) throw new WasmModuleError(`module has ABI ${abi}, not 1`)
     for (const [name, id] of Object.entries(readJson(memory, exports(), exports().builtins())))
       names.set(id as number, name)
+    checkBuiltins([...names.values()])
     const policy = new opaWasm.LoadedPolicy(asSource(instance), memory, ABI_MINOR)
     policy.setData(this.#data)
     return policy
@@ -151,6 +152,16 @@ export class WasmPolicy {
       throw error
     }
   }
+}
+
+/**
+ * A newer controller may know built-ins that this sidecar lacks. Refused here, the last good set stays; at a request,
+ * the call would be an error of the policy's, which `onError: Allow` lets pass.
+ */
+function checkBuiltins(names: readonly string[]): void {
+  const missing = names.filter((name) => !builtins.has(name))
+  if (missing.length === 0) return
+  throw new WasmModuleError(`built-ins that this sidecar lacks: ${missing.sort().join(', ')}`)
 }
 
 /** npm opa-wasm takes an instance as well; its types name only the pair of module and instance. */

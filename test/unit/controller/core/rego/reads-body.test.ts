@@ -24,6 +24,11 @@ t.test('the body, and what holds it, counts', async (t) => {
   t.equal(readsBody(moduleOf(input('truncated_body'))), true)
   t.equal(readsBody(moduleOf(input('attributes', 'request', 'http', 'body'))), true)
   t.equal(readsBody(moduleOf(input('attributes', 'request', 'http', 'raw_body'))), true)
+  t.equal(
+    readsBody(moduleOf(input('attributes', 'request', 'http', 'rawBody'))),
+    true,
+    'its name in JSON',
+  )
   t.equal(readsBody(moduleOf(input('attributes', 'request', 'http'))), true)
   t.equal(readsBody(moduleOf(input('attributes', 'request'))), true)
   t.equal(readsBody(moduleOf(input('attributes'))), true)

@@ -32,10 +32,11 @@ const TOKEN = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$/
 
 /** Tokens of a header or of a list from the wire; what is no token is left out. */
 export function parseFeatures(list: unknown): readonly string[] {
-  const words = typeof list === 'string' ? list.split(',') : Array.isArray(list) ? list : []
+  const parts: readonly unknown[] = Array.isArray(list) ? list : [list]
+  const words = parts.flatMap((part) => (typeof part === 'string' ? part.split(',') : []))
   const tokens = words
     .slice(0, MAX_FEATURES)
-    .flatMap((word: unknown) => (typeof word === 'string' ? [word.trim()] : []))
+    .map((word) => word.trim())
     .filter((word) => TOKEN.test(word))
   return [...new Set(tokens)].sort()
 }
@@ -46,6 +47,16 @@ export function missingFeatures(
   has: readonly string[],
 ): readonly string[] {
   return (requires ?? []).filter((token) => !has.includes(token))
+}
+
+/** Why a controller with `has` is not to be followed by who enforces `requires`; undefined: it is. */
+export function whyOlder(
+  requires: readonly string[] | undefined,
+  has: readonly string[],
+): string | undefined {
+  const lacks = missingFeatures(requires, has)
+  if (lacks.length === 0) return undefined
+  return `the controller does not know ${lacks.join(', ')}, which is in force here: it is older; upgrade it`
 }
 
 /** What a program must understand to evaluate this policy; sorted. */

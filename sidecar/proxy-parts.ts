@@ -7,7 +7,7 @@ import { rm } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import writeFileAtomic from 'write-file-atomic'
 import type { Clock } from '../common/clock.ts'
-import { FEATURES } from '../common/features.ts'
+import { FEATURES, whyOlder } from '../common/features.ts'
 import { Secret } from '../common/secret.ts'
 import { AdminClient } from './adapters/envoy/admin-client.ts'
 import { EnvoyProcess } from './adapters/envoy/envoy-process.ts'
@@ -36,6 +36,8 @@ export interface ProxyPartsOptions {
   readonly worker: CheckWorker
   /** Why the newest bundle is not active; undefined: it is. */
   readonly bundleProblem: () => string | undefined
+  /** Features that what is enforced needs: configuration of a controller that lacks one is not taken. */
+  readonly requires: () => readonly string[]
   /** Decisions that could not be recorded, beside those that Envoy dropped itself. */
   readonly decisionsLost: () => number
   /** Served beside ADS on the same socket: the access log. */
@@ -65,7 +67,7 @@ export class ProxyParts {
     this.#options = options
     const { config, paths, identity, svid, worker, services, log } = options
     this.#nodeId = nodeIdOf(svid)
-    this.#upstream = new AdsClient(this.#nodeId, options.version)
+    this.#upstream = this.#createUpstream()
     this.#envoyServer = new EnvoyServer({
       socketPath: paths.xdsSocket,
       mark: new SocketMark(paths.xdsSocket),
@@ -101,12 +103,9 @@ export class ProxyParts {
       proxy: this.#proxy,
       supervisor: this.#supervisor,
       worker,
+      server: this.#envoyServer,
       bundleProblem: options.bundleProblem,
-      report: (report) =>
-        this.#status.report({
-          ...this.#self(),
-          ...report,
-        }),
+      report: (report) => this.#status.report({ ...this.#self(), ...report }),
     })
   }
 
@@ -163,6 +162,16 @@ export class ProxyParts {
     await this.#proxy.stop()
     const { bootstrap, adminSocket } = this.#options.paths
     for (const path of [bootstrap, adminSocket]) await rm(path, { force: true })
+  }
+
+  #createUpstream(): AdsClient {
+    const { version, requires, log } = this.#options
+    return new AdsClient({
+      nodeId: this.#nodeId,
+      version,
+      refuses: (features) => whyOlder(requires(), features),
+      log: log.child({ component: 'ads-client' }),
+    })
   }
 
   #createSupervisor(): EnvoySupervisor {

@@ -62,6 +62,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
     identity,
     worker,
     bundleProblem: () => bundles.problem(),
+    requires: () => bundles.requires(),
     decisionsLost: () => recorder.lost() + lost.value(),
     services: [createAccessLogService((entry) => recorder.record(entry))],
   })
@@ -125,6 +126,7 @@ async function startBundles(options: ServeOptions, identity: IdentitySource, wor
   })
   return {
     problem: () => loop.problem(),
+    requires: () => loop.requires(),
     forget: () => store.forget(),
     stop: async () => {
       await loop.stop()

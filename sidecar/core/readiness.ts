@@ -10,6 +10,8 @@ export interface ReadinessInput {
   readonly hasIdentity: boolean
   readonly progress: Progress
   readonly envoy: EnvoyState & { readonly workersStarted: boolean; readonly reason: string }
+  /** False: the socket by which Envoy gets its configuration is not where it was bound. */
+  readonly isSocketBound: boolean
   /** False: the check worker is being replaced. */
   readonly isAnswering: boolean
   /** Undefined: the check worker has no bundle. */
@@ -29,32 +31,48 @@ export interface Readiness {
 }
 
 export function readinessOf(input: ReadinessInput): Readiness {
-  const { progress, envoy, bundleRevision } = input
+  const { progress, envoy } = input
   const isSettled = envoy.live && envoy.warming === 0 && envoy.draining === 0
   const isEnforced = isSettled && progress.isAccepted
   const before = envoy.running ? input.enforcedBefore : ''
+  // One that has enforced a generation has its listeners, whatever is being added.
+  const hasListeners = progress.hasListeners || before !== ''
   const reasons = [
     ...(input.hasIdentity ? [] : ['no identity']),
-    ...(envoy.running ? [] : [`envoy is not running: ${envoy.reason}`]),
-    ...(envoy.running && !envoy.live ? ['envoy is starting'] : []),
-    ...(envoy.warming > 0 ? ['envoy is warming'] : []),
-    ...(envoy.draining > 0 ? ['envoy is draining what was replaced'] : []),
+    ...envoyReasons(input, hasListeners),
     ...workerReasons(input),
     ...(input.bundleProblem === undefined ? [] : [`policy bundle: ${input.bundleProblem}`]),
     ...progress.refusals,
     ...(progress.isAccepted || progress.refusals.length > 0 ? [] : ['envoy has not taken all yet']),
   ]
   return {
-    ready:
-      input.hasIdentity &&
-      envoy.live &&
-      envoy.workersStarted &&
-      envoy.warming === 0 &&
-      input.isAnswering &&
-      bundleRevision !== undefined,
+    ready: input.hasIdentity && canServe(envoy) && hasListeners && hasAnswers(input),
     enforcedGeneration: isEnforced ? progress.generation : before,
     detail: reasons.join('; '),
   }
+}
+
+function canServe({ live, workersStarted, warming }: ReadinessInput['envoy']): boolean {
+  return live && workersStarted && warming === 0
+}
+
+/** Whoever Envoy asks is there: for configuration, and for decisions. */
+function hasAnswers({ isSocketBound, isAnswering, bundleRevision }: ReadinessInput): boolean {
+  return isSocketBound && isAnswering && bundleRevision !== undefined
+}
+
+function envoyReasons(
+  { envoy, isSocketBound }: ReadinessInput,
+  hasListeners: boolean,
+): readonly string[] {
+  return [
+    ...(envoy.running ? [] : [`envoy is not running: ${envoy.reason}`]),
+    ...(envoy.running && !envoy.live ? ['envoy is starting'] : []),
+    ...(envoy.warming > 0 ? ['envoy is warming'] : []),
+    ...(envoy.draining > 0 ? ['envoy is draining what was replaced'] : []),
+    ...(envoy.live && !hasListeners ? ['envoy has no listeners yet'] : []),
+    ...(isSocketBound ? [] : ['the socket for envoy is gone; it is bound anew']),
+  ]
 }
 
 function workerReasons({ isAnswering, bundleRevision }: ReadinessInput): readonly string[] {

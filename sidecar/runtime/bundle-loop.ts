@@ -10,6 +10,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { unpackBundle } from '../../common/bundle.ts'
 import { MeshError } from '../../common/errors.ts'
+import { whyOlder } from '../../common/features.ts'
 import { backoffMs } from '../core/xds/backoff.ts'
 import type { CheckWorker } from '../ports.ts'
 import type { BundleAnswer, BundleSource, BundleStore } from './bundle-ports.ts'
@@ -29,6 +30,8 @@ export interface BundleLoopOptions {
 export interface BundleLoop {
   /** Why the newest bundle is not active; undefined: it is, as far as is known. */
   problem(): string | undefined
+  /** Tokens of common/features.ts that the active bundle needs: an older controller must not replace it. */
+  requires(): readonly string[]
   stop(): Promise<void>
 }
 
@@ -51,6 +54,7 @@ class Loop implements BundleLoop {
   #running: Promise<void> = Promise.resolve()
   #etag: string | undefined
   #problem: string | undefined
+  #requires: readonly string[] = []
 
   constructor(options: BundleLoopOptions) {
     this.#options = options
@@ -58,6 +62,10 @@ class Loop implements BundleLoop {
 
   problem(): string | undefined {
     return this.#problem
+  }
+
+  requires(): readonly string[] {
+    return this.#requires
   }
 
   start(): void {
@@ -122,6 +130,8 @@ class Loop implements BundleLoop {
 
   async #take(answer: Extract<BundleAnswer, { kind: 'bundle' }>): Promise<void> {
     const { store, log } = this.#options
+    const older = whyOlder(this.#requires, answer.features)
+    if (older !== undefined) throw new MeshError('ERR_BUNDLE_INVALID', older, { retry: 'backoff' })
     const revision = await this.#activate(answer.archive)
     this.#etag = answer.etag
     this.#problem = undefined
@@ -139,6 +149,7 @@ class Loop implements BundleLoop {
     if (set.workload !== this.#options.workload)
       throw new MeshError('ERR_BUNDLE_INVALID', `bundle is of workload ${set.workload}`)
     await this.#options.worker.activate({ revision, archive })
+    this.#requires = set.requires ?? []
     return revision
   }
 

@@ -5,7 +5,13 @@ export type BundleAnswer =
   | { readonly kind: 'unchanged'; readonly withheld?: string }
   /** The SVID was renewed meanwhile; nothing was said. */
   | { readonly kind: 'interrupted' }
-  | { readonly kind: 'bundle'; readonly archive: Uint8Array; readonly etag: string | undefined }
+  | {
+      readonly kind: 'bundle'
+      readonly archive: Uint8Array
+      readonly etag: string | undefined
+      /** Tokens of common/features.ts that the controller knows; none for 0.1. */
+      readonly features: readonly string[]
+    }
 
 export interface BundleSource {
   /**

@@ -12,6 +12,7 @@ export interface ReporterParts {
   readonly proxy: Pick<XdsProxy, 'progress' | 'onChange'>
   readonly supervisor: Pick<EnvoySupervisor, 'state' | 'onChange'>
   readonly worker: Pick<CheckWorker, 'activeRevision' | 'isAnswering' | 'onChange'>
+  readonly server: { isBound(): boolean; onSocketChange(listener: () => void): () => void }
   readonly bundleProblem: () => string | undefined
   readonly report: (report: {
     readonly envoyVersion: string
@@ -37,15 +38,17 @@ export class Reporter {
       parts.proxy.onChange(changed),
       parts.supervisor.onChange(changed),
       parts.worker.onChange(changed),
+      parts.server.onSocketChange(changed),
     ]
   }
 
   current(): Readiness {
-    const { identity, proxy, supervisor, worker, bundleProblem } = this.#parts
+    const { identity, proxy, supervisor, worker, server, bundleProblem } = this.#parts
     const readiness = readinessOf({
       hasIdentity: identity.current() !== undefined,
       progress: proxy.progress(),
       envoy: supervisor.state(),
+      isSocketBound: server.isBound(),
       isAnswering: worker.isAnswering(),
       bundleRevision: worker.activeRevision(),
       bundleProblem: bundleProblem(),

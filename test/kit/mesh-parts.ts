@@ -166,7 +166,12 @@ export async function startTestSidecar(t: Pick<Test, 'teardown'>, options: TestS
   const log = options.log ?? silent
   const paths = runPaths(dir)
   const secret = new Secret('test-secret')
-  const upstream = new AdsClient(WEB_NODE, '0.0.0-test')
+  const upstream = new AdsClient({
+    nodeId: WEB_NODE,
+    version: '0.0.0-test',
+    refuses: () => undefined,
+    log,
+  })
   const status = new StatusClient()
   const envoyServer = new EnvoyServer({
     mark: new SocketMark(paths.xdsSocket),

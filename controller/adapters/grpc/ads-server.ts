@@ -5,7 +5,12 @@
  */
 import * as grpc from '@grpc/grpc-js'
 import type { Logger } from 'pino'
-import { NODE_METADATA, parseFeatures } from '../../../common/features.ts'
+import {
+  FEATURES,
+  FEATURES_HEADER,
+  NODE_METADATA,
+  parseFeatures,
+} from '../../../common/features.ts'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
 import { TYPE_URLS, type TypeUrl, type XdsSnapshot } from '../../../common/xds.ts'
 import type { Node } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
@@ -110,6 +115,10 @@ export class AdsServer {
     const opened: Opened = { call, peer, stream: undefined }
     if (!this.#admit(opened)) return
     this.#calls.add(opened)
+    // Comes before the first response: a sidecar that enforces what we don't know keeps it.
+    const ours = new grpc.Metadata()
+    ours.set(FEATURES_HEADER, FEATURES.join(','))
+    call.sendMetadata(ours)
     const close = () => {
       if (this.#calls.delete(opened)) opened.stream?.close()
     }

@@ -4,28 +4,44 @@
  */
 import * as grpc from '@grpc/grpc-js'
 import { fromResponseMessage, toRequestMessage } from '../../../common/delta-xds/wire.ts'
-import { FEATURES, NODE_METADATA } from '../../../common/features.ts'
+import {
+  FEATURES,
+  FEATURES_HEADER,
+  NODE_METADATA,
+  parseFeatures,
+} from '../../../common/features.ts'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
 import { AggregatedDiscoveryService } from '../../../proto/gen/envoy/service/discovery/v3/ads_pb.js'
 import type {
   DeltaDiscoveryRequest,
   DeltaDiscoveryResponse,
 } from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js'
-import type { UpstreamEvent, UpstreamRequest, UpstreamXds } from '../../runtime/xds-ports.ts'
+import type { Log, UpstreamEvent, UpstreamRequest, UpstreamXds } from '../../runtime/xds-ports.ts'
 import type { ControllerSession } from './controller-client.ts'
 
 type Call = grpc.ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>
 
+export interface AdsClientOptions {
+  readonly nodeId: string
+  /** This sidecar's; with it goes what it understands. */
+  readonly version: string
+  /** Why nothing is taken from a controller with these features; undefined: it is. */
+  readonly refuses: (features: readonly string[]) => string | undefined
+  readonly log: Log
+}
+
 export class AdsClient implements UpstreamXds {
+  readonly #options: AdsClientOptions
   readonly #node: { readonly id: string; readonly metadata: Record<string, string | string[]> }
   #listener: (event: UpstreamEvent) => void = () => {}
   #call: Call | undefined
   #isNodeSent = false
 
-  /** `version` is this sidecar's; with it goes what it understands. */
-  constructor(nodeId: string, version: string) {
-    const { version: versionKey, features } = NODE_METADATA
-    this.#node = { id: nodeId, metadata: { [versionKey]: version, [features]: [...FEATURES] } }
+  constructor(options: AdsClientOptions) {
+    this.#options = options
+    const { version, features } = NODE_METADATA
+    const metadata = { [version]: options.version, [features]: [...FEATURES] }
+    this.#node = { id: options.nodeId, metadata }
   }
 
   onEvent(listener: (event: UpstreamEvent) => void): void {
@@ -47,10 +63,20 @@ export class AdsClient implements UpstreamXds {
     call.on('data', (message: DeltaDiscoveryResponse) => {
       if (this.#call === call) this.#listener(fromResponseMessage(message))
     })
+    let isRefused = false
+    call.on('metadata', (metadata: grpc.Metadata) => {
+      const why = this.#options.refuses(parseFeatures(metadata.get(FEATURES_HEADER).map(String)))
+      if (why === undefined) return
+      isRefused = true
+      this.#options.log.error({ reason: why }, 'configuration not taken; what is enforced stays')
+      this.#end(call)
+      call.cancel()
+    })
     // `status` comes once, after everything else; `error` repeats it for those that are not OK.
     call.on('error', () => {})
     call.on('status', (status: grpc.StatusObject) => {
       this.#end(call)
+      if (isRefused) return
       const code = grpc.status[status.code]
       session.fail(new Error(`xds stream ended: ${code} ${status.details}`))
     })

@@ -52,6 +52,7 @@ export class EnvoyServer implements DownstreamXds {
   #outflow: Outflow | undefined
   #timer: NodeJS.Timeout | undefined
   #isBinding = false
+  readonly #socketListeners = new Set<() => void>()
 
   constructor(options: EnvoyServerOptions) {
     this.#options = options
@@ -94,6 +95,7 @@ export class EnvoyServer implements DownstreamXds {
     const { socketPath, mark, log } = this.#options
     if (this.#isBinding || mark.isSame()) return
     this.#isBinding = true
+    this.#tellSocket()
     try {
       log.error({ socketPath }, 'socket for envoy is gone; it is bound anew')
       this.#server.unbind(`unix:${socketPath}`)
@@ -104,7 +106,23 @@ export class EnvoyServer implements DownstreamXds {
       log.error({ err, socketPath }, 'socket for envoy is not bound; tried again')
     } finally {
       this.#isBinding = false
+      this.#tellSocket()
     }
+  }
+
+  /** False: whoever connects to the path now does not reach us. */
+  isBound(): boolean {
+    return !this.#isBinding && this.#options.mark.isSame()
+  }
+
+  /** It was noticed that the socket is gone, or it is there again. */
+  onSocketChange(listener: () => void): () => void {
+    this.#socketListeners.add(listener)
+    return () => this.#socketListeners.delete(listener)
+  }
+
+  #tellSocket(): void {
+    for (const listener of this.#socketListeners) listener()
   }
 
   /** What Envoy had sent before it ended (its access log) is still read. */

@@ -136,7 +136,12 @@ function send(call: {
 async function toAnswer(response: IncomingMessage): Promise<BundleAnswer> {
   const { statusCode, headers } = response
   if (statusCode === 200)
-    return { kind: 'bundle', archive: await readBody(response), etag: headers.etag }
+    return {
+      kind: 'bundle',
+      archive: await readBody(response),
+      etag: headers.etag,
+      features: parseFeatures(headers[FEATURES_HEADER]),
+    }
   response.resume()
   const lacks = parseFeatures(headers[WITHHELD_HEADER])
   const withheld = `it needs ${lacks.join(', ')}, which this sidecar does not have; upgrade it`

@@ -25,6 +25,8 @@ export interface Progress {
   readonly generation: string
   /** Envoy has ACKed every resource of it that it uses. */
   readonly isAccepted: boolean
+  /** There is a configuration, and Envoy has said of each of its listeners that it has it, or an earlier one, or refuses it. */
+  readonly hasListeners: boolean
   /** `type name: Envoy's words`, sorted. */
   readonly refusals: readonly string[]
 }
@@ -70,7 +72,20 @@ export function progressOf(streams: Streams): Progress {
     isAccepted = false
     refusals.push(`Secret ${SECRET_SVID}: ${ownRefusal.message}`)
   }
-  return { generation: generationOf(desired), isAccepted, refusals: refusals.sort() }
+  const hasListeners = listenersAreThere(desired, streams)
+  return { generation: generationOf(desired), isAccepted, hasListeners, refusals: refusals.sort() }
+}
+
+/** One that is refused and was never had doesn't keep the others from serving; none at all is no proxy. */
+function listenersAreThere(desired: Resources, { envoy, store }: Streams): boolean {
+  const isEmpty = ![...desired.values()].some((resources) => resources.size > 0)
+  if (envoy === undefined || isEmpty) return false
+  const names = [...(desired.get(TYPE_URLS.listener)?.keys() ?? [])]
+  const held = names.filter((n) => heldVersion(envoy, TYPE_URLS.listener, n) !== undefined)
+  const isDecided = names.every(
+    (n) => held.includes(n) || store.refused.has(keyOf(TYPE_URLS.listener, n)),
+  )
+  return isDecided && (names.length === 0 || held.length > 0)
 }
 
 export function desiredOf(upstream: ClientState): Resources {

@@ -4,6 +4,7 @@ import {
   featuresOfPolicy,
   missingFeatures,
   parseFeatures,
+  whyOlder,
   withRequires,
 } from '../../../common/features.ts'
 import type { Policy, PolicySet } from '../../../common/policy-set.ts'
@@ -47,6 +48,13 @@ t.test('what is needed and not known is missing', async (t) => {
   t.same(missingFeatures(undefined, []), [])
   t.same(missingFeatures(['a', 'b'], ['b', 'c']), ['a'])
   t.same(missingFeatures(FEATURES, FEATURES), [])
+})
+
+t.test('who enforces what the controller does not know keeps it', async (t) => {
+  t.equal(whyOlder([], []), undefined)
+  t.equal(whyOlder(undefined, []), undefined)
+  t.equal(whyOlder(['a'], ['a', 'b']), undefined)
+  t.match(whyOlder(['a', 'b'], ['b']), /does not know a, which is in force here: it is older/)
 })
 
 t.test('a peer’s list is read with care', async (t) => {

@@ -5,7 +5,8 @@ import { type ReadinessInput, readinessOf } from '../../../../sidecar/core/readi
 const good: ReadinessInput = {
   isAnswering: true,
   hasIdentity: true,
-  progress: { generation: 'g2', isAccepted: true, refusals: [] },
+  isSocketBound: true,
+  progress: { generation: 'g2', isAccepted: true, hasListeners: true, refusals: [] },
   envoy: {
     running: true,
     live: true,
@@ -36,6 +37,8 @@ t.test('what is missing makes it not ready', async (t) => {
     ],
     [{ bundleRevision: undefined }, /no policy bundle/],
     [{ isAnswering: false }, /being replaced/],
+    [{ isSocketBound: false }, /socket for envoy is gone/],
+    [{ enforcedBefore: '', progress: { ...progress, hasListeners: false } }, /no listeners yet/],
   ]
   for (const [part, detail] of rows) {
     const readiness = readinessOf({ ...good, ...part })
@@ -69,6 +72,11 @@ t.test('says why the newest bundle is not active, and goes on with the one befor
 
 t.test('draining does not make it unready', async (t) => {
   t.equal(readinessOf({ ...good, envoy: { ...envoy, draining: 1 } }).ready, true)
+})
+
+t.test('a listener that is being added does not make it unready', async (t) => {
+  const adding = { ...progress, isAccepted: false, hasListeners: false }
+  t.equal(readinessOf({ ...good, progress: adding }).ready, true)
 })
 
 t.test('a dead Envoy enforces nothing', async (t) => {

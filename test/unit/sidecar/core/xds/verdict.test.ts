@@ -99,7 +99,26 @@ t.test('ACKs once Envoy has it', async (t) => {
   w.envoyAnswers()
   t.same(verdicts(w), [{ typeUrl: listener, nonce: '1', error: undefined }])
   const generation = generationOf(desiredOf(w.upstream))
-  t.same(progressOf(w), { generation, isAccepted: true, refusals: [] })
+  t.same(progressOf(w), { generation, isAccepted: true, hasListeners: true, refusals: [] })
+})
+
+t.test('Envoy has its listeners when it has said something of each, and has one', async (t) => {
+  const w = new World()
+  t.equal(progressOf(w).hasListeners, false, 'there is no configuration')
+  w.receive(listener, '1', [one])
+  w.envoyAsks(listener)
+  t.equal(progressOf(w).hasListeners, false, 'it has said nothing')
+  w.envoyAnswers()
+  t.equal(progressOf(w).hasListeners, true)
+  const refusing = new World()
+  refusing.receive(listener, '1', [one])
+  refusing.envoyAsks(listener)
+  refusing.envoyAnswers('address in use')
+  t.equal(progressOf(refusing).hasListeners, false, 'it has none')
+  const without = new World()
+  without.receive(cluster, '1', [one])
+  without.envoyAsks(cluster)
+  t.equal(progressOf(without).hasListeners, true, 'none is wanted')
 })
 
 t.test('NACKs in Envoy’s words, with the name', async (t) => {

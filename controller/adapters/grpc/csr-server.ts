@@ -1,7 +1,7 @@
 /**
  * The gRPC face of attestation: messages in, domain calls, messages or status codes out. Bounds sizes, and turns away
- * addresses that fail without end, unless the caller shows an SVID, a known token or a known credential: one bad
- * process must not lock out the others of its machine. Status texts begin with the MeshErrorCode, without secrets.
+ * who fails without end (an address, or a workload that shows its SVID), unless with a known token or credential: one
+ * bad process must not lock out the others of its machine. Status texts begin with the MeshErrorCode, without secrets.
  * Source: proto/postern/identity/v1alpha1/identity.proto.
  */
 import { create } from '@bufbuild/protobuf'
@@ -40,6 +40,12 @@ export interface CsrServerOptions {
   readonly log: Log
 }
 
+interface Caller {
+  readonly peer: Pick<Peer, 'workloadUid'> | undefined
+  /** Whose failures count together. */
+  readonly who: string
+}
+
 const MAX_TOKEN_CHARACTERS = 512
 
 const STATUS_OF: Partial<Record<MeshErrorCode, grpc.status>> = {
@@ -69,19 +75,23 @@ export function createCsrService(options: CsrServerOptions): {
 } {
   const attempts = createAttempts()
   const { attestation, clock, log } = options
-  const answer = async (call: Call<AttestRequest, AttestResponse>, address: string) => {
-    const request = fromRequest(call.request)
-    const peer = options.peerOf(call)
-    const isStranger = peer === undefined && !attestation.isPlausible(request)
-    if (isStranger && attempts.isBlocked(address, clock.monotonic())) throw rateLimited()
+  const answer = async (call: Call<AttestRequest, AttestResponse>, { peer, who }: Caller) => {
+    const isBlocked = attempts.isBlocked(who, clock.monotonic())
+    const request = isBlocked ? readPlausible(call.request) : fromRequest(call.request)
     const caller = { peer, isGone: () => call.cancelled }
     return toResponse(await attestation.attest(request, caller))
   }
-  const note = (error: unknown, address: string) => {
+  /** Who has failed too often is heard with a proof that can be good, and with nothing else. */
+  const readPlausible = (message: AttestRequest): AttestationRequest => {
+    const request = readOrUndefined(message)
+    if (request === undefined || !attestation.isPlausible(request)) throw rateLimited()
+    return request
+  }
+  const note = (error: unknown, who: string, address: string) => {
     const { code } = toStatus(error)
     const fields = { err: error, remote: address }
     if (code === grpc.status.RESOURCE_EXHAUSTED) return
-    if (CALLERS_FAULT.has(code)) attempts.addFailure(address, clock.monotonic())
+    if (CALLERS_FAULT.has(code)) attempts.addFailure(who, clock.monotonic())
     if (code === grpc.status.INTERNAL) log.error(fields, 'attestation failed')
     else log.warn(fields, 'attestation refused')
   }
@@ -96,10 +106,12 @@ export function createCsrService(options: CsrServerOptions): {
       },
       Attest(call: Call<AttestRequest, AttestResponse>, reply: grpc.sendUnaryData<AttestResponse>) {
         const address = addressOf(call.getPeer())
-        answer(call, address).then(
+        const peer = options.peerOf(call)
+        const who = peer?.workloadUid ?? address
+        answer(call, { peer, who }).then(
           (response) => reply(null, response),
           (error: unknown) => {
-            note(error, address)
+            note(error, who, address)
             reply(toStatus(error))
           },
         )
@@ -133,6 +145,14 @@ function fromRequest(message: AttestRequest): AttestationRequest {
     return { csr, instanceId, proof: { kind: 'credential', certificate, nonce, signature } }
   }
   throw new MeshError('ERR_CSR_INVALID', 'a join token or a credential is required')
+}
+
+function readOrUndefined(message: AttestRequest): AttestationRequest | undefined {
+  try {
+    return fromRequest(message)
+  } catch {
+    return undefined
+  }
 }
 
 function toResponse(attested: Attested): AttestResponse {

@@ -15,11 +15,11 @@ import { makeController, silentLog } from '../../../../kit/identity-controller.t
 
 type Fields = Parameters<typeof create<typeof AttestRequestSchema>>[1]
 
-async function makeService() {
+async function makeService(peerOf: () => { workloadUid: string } | undefined = () => undefined) {
   const controller = await makeController()
   const { implementation } = createCsrService({
     attestation: controller.identity.attestation,
-    peerOf: () => undefined,
+    peerOf,
     clock: controller.clock,
     log: silentLog,
   })
@@ -114,3 +114,21 @@ t.test('but not who comes from there with a known token or credential', async (t
   )
   t.match(error, { code: grpc.status.RESOURCE_EXHAUSTED })
 })
+
+t.test(
+  'a workload that fails without end is turned away too, and locks nobody else out',
+  async (t) => {
+    let workloadUid: string | undefined = 'uid-of-web'
+    const { attest } = await makeService(() =>
+      workloadUid === undefined ? undefined : { workloadUid },
+    )
+    const proof = { case: 'joinToken', value: { token: 'x' } } as const
+    for (let i = 0; i < 60; i++) await attest({ proof })
+    t.match((await attest({ proof })).error, { code: grpc.status.RESOURCE_EXHAUSTED })
+    t.match((await attest({})).error, { code: grpc.status.RESOURCE_EXHAUSTED }, 'nor with rubbish')
+    workloadUid = 'uid-of-orders'
+    t.match((await attest({ proof })).error, { code: grpc.status.INVALID_ARGUMENT })
+    workloadUid = undefined
+    t.match((await attest({ proof })).error, { code: grpc.status.INVALID_ARGUMENT })
+  },
+)

@@ -42,6 +42,9 @@ export interface SendEffect {
   readonly systemVersion: string
 }
 
+/** gRPC status of a stream that is ended for what its client asked. */
+export type StreamFault = 'RESOURCE_EXHAUSTED' | 'INVALID_ARGUMENT'
+
 export type ServerEffect =
   | SendEffect
   | {
@@ -60,7 +63,7 @@ export type ServerEffect =
     }
   | {
       readonly kind: 'error'
-      readonly status: 'RESOURCE_EXHAUSTED' | 'INVALID_ARGUMENT'
+      readonly status: StreamFault
       readonly message: string
     }
 
@@ -89,7 +92,7 @@ const MAX_NAME_LENGTH = 1024
  * Removal is publication in reverse, but a listener goes before the routes that it names, and a cluster before its
  * endpoints: nothing is taken away that something present still refers to.
  */
-const REMOVAL_ORDER: readonly string[] = [
+export const REMOVAL_ORDER: readonly string[] = [
   TYPE_URLS.listener,
   TYPE_URLS.route,
   TYPE_URLS.extensionConfig,
@@ -210,7 +213,7 @@ function findFault(request: DeltaRequest): string | undefined {
 function fail(
   state: ServerState,
   message: string,
-  status: 'RESOURCE_EXHAUSTED' | 'INVALID_ARGUMENT' = 'RESOURCE_EXHAUSTED',
+  status: StreamFault = 'RESOURCE_EXHAUSTED',
 ): ServerStep {
   return {
     state: { ...state, closed: true },

@@ -3,7 +3,7 @@
  * these; main joins them.
  */
 import type { ClientEffect, ClientEvent } from '../../common/delta-xds/client.ts'
-import type { DeltaRequest, SendEffect } from '../../common/delta-xds/server.ts'
+import type { DeltaRequest, SendEffect, StreamFault } from '../../common/delta-xds/server.ts'
 import type { Resources } from '../core/xds/store.ts'
 
 export type UpstreamEvent = Extract<ClientEvent, { kind: 'opened' | 'response' | 'closed' }>
@@ -26,7 +26,7 @@ export interface DownstreamXds {
   onEvent(listener: (event: DownstreamEvent) => void): void
   send(effect: SendEffect): void
   /** Ends the stream; Envoy comes back by itself. */
-  reset(reason: string): void
+  reset(reason: string, status: StreamFault): void
 }
 
 export interface XdsCache {

@@ -198,7 +198,7 @@ export class XdsProxy {
           break
         }
         case 'error':
-          downstream.reset(effect.message)
+          downstream.reset(effect.message, effect.status)
       }
     }
     if (isRefused) this.#publish()

@@ -7,7 +7,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { chmod, rm } from 'node:fs/promises'
 import { connect } from 'node:net'
 import * as grpc from '@grpc/grpc-js'
-import type { SendEffect } from '../../../common/delta-xds/server.ts'
+import type { SendEffect, StreamFault } from '../../../common/delta-xds/server.ts'
 import { fromRequestMessage, toResponseMessage } from '../../../common/delta-xds/wire.ts'
 import { MeshError } from '../../../common/errors.ts'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
@@ -148,11 +148,11 @@ export class EnvoyServer implements DownstreamXds {
     this.#outflow?.write(toResponseMessage(effect), bytes)
   }
 
-  reset(reason: string): void {
+  reset(reason: string, status: StreamFault | 'ABORTED'): void {
     const call = this.#call
     if (call === undefined) return
     this.#close(call)
-    end(call, grpc.status.ABORTED, reason)
+    end(call, grpc.status[status], reason)
   }
 
   #open(call: Call): void {
@@ -163,7 +163,7 @@ export class EnvoyServer implements DownstreamXds {
       end(call, grpc.status.UNAUTHENTICATED, 'the secret of this sidecar is required')
       return
     }
-    this.reset('superseded by a newer stream')
+    this.reset('superseded by a newer stream', 'ABORTED')
     this.#call = call
     this.#outflow = new Outflow(call)
     for (const event of ['close', 'cancelled', 'error']) call.on(event, () => this.#close(call))

@@ -92,16 +92,25 @@ export interface TestController {
   stop(): Promise<void>
 }
 
-/** The controller's port with the workload `shop/web`; `as` is who the server claims to be. */
+/** The controller's port with `workloads` (of `shop`; UID `uid-NAME`, account NAME); `as` is who the server claims to be. */
 export async function startTestController(
   t: Pick<Test, 'teardown'>,
   ca: TestCa,
-  options: { port?: number; as?: NonNullable<Parameters<typeof makeSvid>[1]> } = {},
+  options: {
+    port?: number
+    as?: NonNullable<Parameters<typeof makeSvid>[1]>
+    workloads?: readonly string[]
+  } = {},
 ): Promise<TestController> {
   const proxies = new ProxyTable()
   const peers = createPeerReader(readPeer, clock)
-  const spiffeId = `spiffe://${ca.trustDomain}/ns/shop/sa/web`
-  const workloadOf = (uid: string) => (uid === WEB.uid ? { nodeId: WEB_NODE, spiffeId } : undefined)
+  const { workloads = [WEB.name] } = options
+  const workloadOf = (uid: string) => {
+    const name = workloads.find((workload) => uid === `uid-${workload}`)
+    if (name === undefined) return undefined
+    const spiffeId = `spiffe://${ca.trustDomain}/ns/shop/sa/${name}`
+    return { nodeId: `shop/${name}/${uid}`, spiffeId }
+  }
   const part = { peerOf: peers.ofCall, workloadOf, proxies, log: silent }
   let sessions = 0
   const ads = new AdsServer({

@@ -3,6 +3,9 @@
  * (client certificates), and the sidecar's Unix socket for its Envoy (per-start secret). What stands before them, the
  * model and the controller's stream, is replaced by `publish`.
  */
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
+import { connect as connectSocket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import * as grpc from '@grpc/grpc-js'
 import type { Test } from 'tap'
 import type { ClientEvent } from '../../common/delta-xds/client.ts'
@@ -29,6 +32,8 @@ export interface Target {
   publish(plain: Plain): void
   /** A connection as the entitled peer, as a peer without proof, or (controller) as another workload. */
   connect(as?: 'own' | 'nobody' | 'other'): Promise<XdsPeer>
+  /** A bare HTTP/2 connection as the entitled peer, and the headers that its requests need. */
+  raw(): Promise<{ session: ClientHttp2Session; headers: Record<string, string> }>
   /** What is known of refusals: name → words. */
   refusals(): readonly string[]
   /** Written and not taken by the peer. */
@@ -84,6 +89,26 @@ export class ControllerTarget implements Target {
     })
     this.#t.teardown(() => client.close())
     return { client, metadata: new grpc.Metadata(), nodeId: WEB_NODE }
+  }
+
+  async raw() {
+    const svid = await makeSvid(this.#ca)
+    const key = svid.key.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()
+    const [host = '', port = ''] = this.#controller.target.split(':')
+    const session = connectHttp2(`https://${this.#controller.target}`, {
+      createConnection: () =>
+        connectTls({
+          host,
+          port: Number(port),
+          ALPNProtocols: ['h2'],
+          ca: toPem(this.#ca.root.der),
+          cert: toPem(svid.der),
+          key,
+          checkServerIdentity: () => undefined,
+        }),
+    })
+    this.#t.teardown(() => session.destroy())
+    return { session, headers: {} }
   }
 
   refusals(): readonly string[] {
@@ -194,6 +219,13 @@ export async function startSidecarTarget(t: Teardown): Promise<Target> {
       })
       t.teardown(() => client.close())
       return { client, metadata, nodeId: WEB_NODE }
+    },
+    async raw() {
+      const session = connectHttp2('http://sidecar', {
+        createConnection: () => connectSocket(side.socketPath),
+      })
+      t.teardown(() => session.destroy())
+      return { session, headers: { [SECRET_HEADER]: secret.reveal() } }
     },
     refusals: () => side.proxy.progress().refusals.map((text) => text.replace(/^\S+ /, '')),
     buffered: () => side.server.buffered(),

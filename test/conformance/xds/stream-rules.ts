@@ -84,9 +84,9 @@ export const streamRules = defineRules('Streams and peers', [
   },
   {
     title: 'an aggregated request says its type',
-    anchor: 'DeltaDiscoveryRequest.type_url',
+    anchor: 'DiscoveryRequest.type_url',
     sentence:
-      'This does not need to be set if resources are only referenced via xds-tp resource names; it is required for ADS',
+      'This is implicit in requests made via singleton xDS APIs such as CDS, LDS, etc. but is required for ADS',
     async run(w) {
       w.publish({ listener: { a: '1' } })
       const stream = await w.open()

@@ -264,7 +264,7 @@ export const subscriptionRules = defineRules('Subscription', [
     title: 'a first wildcard is answered even when there is nothing: Envoy’s start waits for it',
     anchor: '#xds-protocol-resource-warming',
     sentence:
-      'If management server does not provide responses, Envoy will not initialize itself during the initialization phase',
+      'If management server does not provide EDS/RDS responses, Envoy will not initialize itself during the initialization phase',
     async run(w) {
       w.publish({})
       const stream = await w.open()

@@ -16,6 +16,7 @@ import { drillOutage } from './outage.ts'
 import { drillRenewal, withShortSvids } from './renewal.ts'
 import type { DrillReport } from './report.ts'
 import { drillStranger } from './stranger.ts'
+import { drillXdsFuzz } from './xds-fuzz.ts'
 
 const RESULT = fileURLToPath(new URL('../docs/proof.md', import.meta.url))
 /** Beside a demo that is kept up. */
@@ -54,6 +55,8 @@ const LENGTHS = {
   rounds: Number(process.env.ROUNDS ?? 10),
   renewals: Number(process.env.RENEWALS ?? 6),
   churnSeconds: Number(process.env.CHURN_SECONDS ?? 600),
+  /** Written to xDS servers (issue 5, Shows 1). */
+  messages: Number(process.env.MESSAGES ?? 100_000),
   /** Requests to random rule sets (issue 5, Shows 4). */
   pairs: Number(process.env.PAIRS ?? 52_000),
   seed: Number(process.env.SEED ?? 1),
@@ -79,6 +82,10 @@ const TRIALS: Readonly<Record<string, (lengths: Lengths) => Promise<readonly Dri
   churn: ({ churnSeconds, seed }) =>
     onStack({ ...CHURN_STACK, portOffset: PORT_OFFSET }, async (stack) => [
       await drillChurn(stack, { seconds: churnSeconds, seed }),
+    ]),
+  xds: ({ messages, seed }) =>
+    onStack({ portOffset: PORT_OFFSET }, async (stack) => [
+      await drillXdsFuzz(stack, { count: messages, seed }),
     ]),
   differential: async ({ pairs }) => [await drillDifferential(pairs)],
 }

@@ -68,7 +68,12 @@ export async function sidecarServer(
 ): Promise<Server> {
   const secret = new Secret('per-start-secret')
   const nodeId = nodeIdOf(svid)
-  const upstream = new AdsClient(nodeId)
+  const upstream = new AdsClient({
+    nodeId,
+    version: '0.0.0-test',
+    refuses: () => undefined,
+    log: silent,
+  })
   const side = await startEnvoySide(t, { dir: tempDir(t), nodeId, upstream, secret })
   const identity: IdentitySource = { current: () => svid, subscribe: () => () => {} }
   const client = new ControllerClient({

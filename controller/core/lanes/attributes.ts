@@ -122,12 +122,17 @@ export const path: Attribute = {
   closes(pattern) {
     if (pattern.kind === 'template') return templateMatch(pattern.segments, escapeInEitherForm)
     return literalMatch(pattern, path.isPresent, (kind, value) => {
+      if (value !== cutQuery(value) || hasOneForm(value)) return path.matches(pattern)
       const literal = escapeInEitherForm(value)
-      if (value !== cutQuery(value) || literal === escapeRegex(value)) return path.matches(pattern)
       if (kind === 'prefix') return text(PATH, 'regex', `${literal}.*`)
       return text(PATH, 'regex', `${kind === 'suffix' ? '[^?]*' : ''}${literal}${QUERY}`)
     })
   },
+}
+
+/** Whether a literal of a path has no character that Envoy leaves in two forms, so that only the text as it is meets it. */
+export function hasOneForm(literal: string): boolean {
+  return Array.from(literal).every((char) => encodedForm(char) === undefined)
 }
 
 /** Literal text as RE2 that meets a character which Envoy doesn't decode in its encoded form too. */

@@ -1,28 +1,27 @@
 /**
- * The parts that both RBAC filters are made of: DENY entries, required policies, the ALLOW tree with its default.
+ * The parts that both RBAC filters are made of: the DENY tree, required policies, the ALLOW tree with its default.
  * In: the set and a chain. Out: entries and decisions in DESIGN §4's order, named as logs and `explain` name them.
  */
 import { directionOf } from '../../../common/authz/evaluate.ts'
 import { type Policy, type PolicySet, policyId, type Rule } from '../../../common/policy-set.ts'
 import type { Matcher_OnMatch } from '../../../proto/gen/xds/type/matcher/v3/matcher_pb.js'
-import { buildAllowTree } from './allow-tree.ts'
 import { findObstacle } from './obstacle.ts'
 import { enforcedAllows } from './plan.ts'
 import { any, not, type Predicate } from './predicate.ts'
 import { type Chain, lowerRule } from './rule.ts'
+import { buildRuleTree } from './rule-tree.ts'
 import { action, type Entry } from './to-matcher.ts'
 
 export const DEFAULT = 'default'
 
-/** What one policy refuses: an entry for each rule that Envoy can tell. */
-export function denyEntries(policies: readonly Policy[], chain: Chain): readonly Entry[] {
-  return policies
-    .filter((p) => p.action === 'DENY')
-    .flatMap((p) => loweredRules(p, chain))
-    .map((rule) => ({
-      predicate: lowerRule(rule, chain, 'deny'),
-      onMatch: action(rule.id, 'DENY'),
-    }))
+/** What the DENY policies refuse, of what Envoy can tell, else `otherwise`. */
+export function denyDecision(
+  policies: readonly Policy[],
+  chain: Chain,
+  otherwise: Matcher_OnMatch,
+): Matcher_OnMatch {
+  const rules = policies.filter((p) => p.action === 'DENY').flatMap((p) => loweredRules(p, chain))
+  return buildRuleTree('DENY', rules, chain, otherwise) ?? otherwise
 }
 
 /** What a required ALLOW policy refuses: everything that it does not match. */
@@ -50,11 +49,8 @@ export function allowDecision(
     return set.defaultAction === 'ALLOW' ? action(DEFAULT, 'ALLOW') : otherwise
   }
   const allows = policies.filter((p) => p.action === 'ALLOW')
-  return buildAllowTree(
-    allows.flatMap((p) => loweredRules(p, chain)),
-    chain,
-    otherwise,
-  )
+  const rules = allows.flatMap((p) => loweredRules(p, chain))
+  return buildRuleTree('ALLOW', rules, chain, otherwise) ?? otherwise
 }
 
 /** On TCP nothing can be left to the sidecar, and Envoy's bytes are the only ones: no rule has an obstacle there. */

@@ -10,7 +10,7 @@ import {
   RBACSchema,
 } from '../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import type { Matcher_OnMatch } from '../../../proto/gen/xds/type/matcher/v3/matcher_pb.js'
-import { allowDecision, DEFAULT, denyEntries, matchesRules, requiredEntries } from './decisions.ts'
+import { allowDecision, DEFAULT, denyDecision, matchesRules, requiredEntries } from './decisions.ts'
 import { buildGuards } from './guards.ts'
 import { findObstacle } from './obstacle.ts'
 import { findSidecarReason, plainPolicies, planLanes } from './plan.ts'
@@ -45,19 +45,15 @@ export function buildHttpRbac(set: PolicySet, options: ChainOptions): RBAC {
 
 function decideAll(set: PolicySet, chain: Chain): Matcher_OnMatch {
   const policies = plainPolicies(set)
-  const refused = [
-    ...buildGuards(chain),
-    ...denyEntries(policies, chain),
-    ...requiredEntries(policies, chain),
-  ]
   const otherwise = action(DEFAULT, 'DENY')
-  return list(refused, allowDecision(set, policies, chain, otherwise)) ?? otherwise
+  const allowed = allowDecision(set, policies, chain, otherwise)
+  const required = list(requiredEntries(policies, chain), allowed) ?? otherwise
+  return list(buildGuards(chain), denyDecision(policies, chain, required)) ?? otherwise
 }
 
 function refuseOrPass(set: PolicySet, chain: Chain): Matcher_OnMatch {
-  const refused = [...buildGuards(chain), ...denyEntries(plainPolicies(set), chain)]
   const pass = action(PASS, 'ALLOW')
-  return list(refused, pass) ?? pass
+  return list(buildGuards(chain), denyDecision(plainPolicies(set), chain, pass)) ?? pass
 }
 
 /**

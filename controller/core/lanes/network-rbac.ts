@@ -9,7 +9,7 @@ import {
   type RBAC,
   RBACSchema,
 } from '../../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
-import { allowDecision, DEFAULT, denyEntries, requiredEntries } from './decisions.ts'
+import { allowDecision, DEFAULT, denyDecision, requiredEntries } from './decisions.ts'
 import { buildGuards } from './guards.ts'
 import type { ChainOptions } from './http-rbac.ts'
 import { TRUE } from './predicate.ts'
@@ -19,19 +19,19 @@ import { action, type Entry, list, toMatcher } from './to-matcher.ts'
 export function buildNetworkRbac(set: PolicySet, options: ChainOptions): RBAC {
   const chain: Chain = { protocol: 'tcp', domains: set, ...options }
   const policies = set.policies.filter((p) => p.mode === 'Enforce').map(withoutRego)
-  const refused = [
-    ...buildGuards(chain),
-    ...policies.filter(isDenyOfAll).map((p): Entry => ({ predicate: TRUE, onMatch: denied(p) })),
-    ...denyEntries(policies, chain),
-    ...requiredEntries(policies, chain),
-  ]
   const isOpen = set.defaultMode === 'Shadow' || set.defaultAction === 'ALLOW'
   const hasAllow = policies.some((p) => p.action === 'ALLOW')
   const otherwise = action(DEFAULT, isOpen && !hasAllow ? 'ALLOW' : 'DENY')
+  const allowed = allowDecision(set, policies, chain, otherwise)
+  const required = list(requiredEntries(policies, chain), allowed) ?? otherwise
+  const deniedAll = policies
+    .filter(isDenyOfAll)
+    .map((p): Entry => ({ predicate: TRUE, onMatch: denied(p) }))
+  const refused = list(deniedAll, denyDecision(policies, chain, required)) ?? otherwise
   return create(RBACSchema, {
     statPrefix: 'rbac',
     shadowRulesStatPrefix: 'low_',
-    matcher: toMatcher(list(refused, allowDecision(set, policies, chain, otherwise)) ?? otherwise),
+    matcher: toMatcher(list(buildGuards(chain), refused) ?? otherwise),
   })
 }
 

@@ -52,6 +52,8 @@ const PATHS: readonly StringMatch[] = [
   template('a', '**'),
   template('a;x', '**'),
   template('a:b@c'),
+  template('a', 'b'),
+  template('a', 'x', '*'),
   template('*', 'b'),
   template('**'),
   template('a', '*', '**'),

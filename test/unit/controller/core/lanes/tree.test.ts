@@ -1,5 +1,5 @@
 /** What the golden files don't show: determinism, odd keys, rules too wide for keys, and unreadable blocks. */
-import { toBinary } from '@bufbuild/protobuf'
+import { create, toBinary, toJsonString } from '@bufbuild/protobuf'
 import t from 'tap'
 import { buildHttpRbac } from '../../../../../controller/core/lanes/http-rbac.ts'
 import { buildNetworkRbac } from '../../../../../controller/core/lanes/network-rbac.ts'
@@ -7,6 +7,8 @@ import {
   type RBAC,
   RBACSchema,
 } from '../../../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
+import { MatcherSchema } from '../../../../../proto/gen/xds/type/matcher/v3/matcher_pb.js'
+import { rbacRegistry } from '../../../../kit/differential/bed.ts'
 import { is, makePolicy, makeSet, not, operation, REGO, source } from '../../../../kit/policies.ts'
 
 const CHAIN = { port: 80, transport: 'tls' } as const
@@ -47,6 +49,20 @@ t.test('a rule too wide for keys is one entry, not the product', async (t) => {
   }
   const size = bytes(buildHttpRbac(makeSet([makePolicy({ rules: [rule] })]), CHAIN)).length
   t.ok(size < 1_000_000, `${size} bytes`)
+})
+
+t.test('DENY rules are found by keys, also where a key only narrows down', async (t) => {
+  const listed = (paths: readonly string[]) => {
+    const rules = paths.map((p) => ({ to: [operation({ paths: is(p) })] }))
+    const { matcher } = buildHttpRbac(makeSet([makePolicy({ action: 'DENY', rules })]), CHAIN)
+    return toJsonString(MatcherSchema, matcher ?? create(MatcherSchema), { registry: rbacRegistry })
+  }
+  const guardsOnly = listed([]).split('"singlePredicate"').length
+  const plain = listed(Array.from({ length: 100 }, (_, i) => `/p${i}`))
+  t.equal(plain.split('"singlePredicate"').length, guardsOnly, 'nothing is left to test')
+  const [narrowed = ''] = listed(['/v1/things:delete']).split('"onNoMatch"').slice(-2)
+  t.match(narrowed, /prefixMatchMap":\{"map":\{"\/v1\/things":/, 'the text before the delimiter')
+  t.match(narrowed, /\(\?:.*\|%3\[Aa\]\)delete/, 'and then both forms')
 })
 
 t.test('a block that can not be read is a bug of the maker of the set', async (t) => {

@@ -3,7 +3,7 @@
  * `server.ts` decides from them when it is sent. Source: xDS protocol, "Incremental xDS".
  */
 import type { XdsResource, XdsSnapshot } from '../xds.ts'
-import { ABSENT, isWanted, type Subscription } from './subscription.ts'
+import { isWanted, type Subscription } from './subscription.ts'
 
 /** Content of one response at most, unless one resource alone is larger: what waits for a slow reader stays small. */
 const MAX_RESPONSE_BYTES = 2 * 1024 * 1024
@@ -30,8 +30,7 @@ export function dueOf(
     // What was refused may be half applied: any other version is sent, also the one from before.
     return rejected.has(name) ? rejected.get(name) !== version : held.get(name) !== version
   }
-  const known = [...held].filter(([, version]) => version !== ABSENT).map(([name]) => name)
-  const gone = new Set([...known, ...rejected.keys()])
+  const gone = new Set([...held.keys(), ...rejected.keys()])
   const isLeft = (name: string) =>
     resources.has(name) || asked.has(name) || outstanding?.removed.includes(name) === true
   return {

@@ -157,9 +157,9 @@ export function isSettled({ snapshot, subscriptions }: ServerState): boolean {
   })
 }
 
-/** The version that the client has accepted on this stream; undefined: none, or it was told that there is none. */
+/** The version that the client has accepted on this stream; undefined: none. */
 export function heldVersion(state: ServerState, typeUrl: string, name: string): string | undefined {
-  return state.subscriptions.get(typeUrl)?.held.get(name) || undefined
+  return state.subscriptions.get(typeUrl)?.held.get(name)
 }
 
 export function isSubscribed(state: ServerState, typeUrl: string, name?: string): boolean {

@@ -17,7 +17,7 @@ export interface Subscription {
   readonly isLegacy: boolean
   /** Names asked for explicitly, whether they exist or not. */
   readonly names: ReadonlySet<string>
-  /** Name → version that the client has; ABSENT: it was told that there is none. */
+  /** Name → version that the client has. */
   readonly held: ReadonlyMap<string, string>
   /** Name → version that the client refused; not sent again until it changes. */
   readonly rejected: ReadonlyMap<string, string>
@@ -38,18 +38,13 @@ export interface SubscriptionChange {
 }
 
 export const WILDCARD = '*'
-export const ABSENT = ''
-/** Stands for an empty version that a client claims: it has something, and nothing that we serve is that. */
-const UNKNOWN = '?'
 
 /** The subscription after the first request of a type on a stream; no names at all mean everything (legacy form). */
 export function firstSubscription(change: SubscriptionChange): Subscription {
   const legacy = change.subscribe.length === 0 && change.unsubscribe.length === 0
   const names = new Set(change.subscribe.filter((name) => name !== WILDCARD))
   const wildcard = legacy || change.subscribe.includes(WILDCARD)
-  const known = [...change.initialVersions]
-    .filter(([name]) => wildcard || names.has(name))
-    .map(([name, version]) => [name, version || UNKNOWN] as const)
+  const known = [...change.initialVersions].filter(([name]) => wildcard || names.has(name))
   return {
     wildcard,
     isLegacy: change.subscribe.length === 0,
@@ -116,8 +111,7 @@ export function accept(before: Subscription, sent: Sent): Subscription {
   }
   for (const name of sent.removed) {
     rejected.delete(name)
-    if (before.names.has(name)) held.set(name, ABSENT)
-    else held.delete(name)
+    held.delete(name)
   }
   return { ...before, held, rejected, suspects }
 }

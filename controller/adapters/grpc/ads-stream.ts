@@ -47,6 +47,8 @@ export interface ProxyRecorder {
 
 /** Text of a NACK that is kept at most. */
 const MAX_MESSAGE = 2048
+/** Names of refused resources in one log line. */
+const MAX_SHOWN = 20
 
 export interface AdsStreamOptions {
   readonly call: AdsCall
@@ -161,7 +163,8 @@ export class AdsStream {
         const { typeUrl, versions } = effect
         const message = effect.message.slice(0, MAX_MESSAGE)
         const names = blamedNames([...versions.keys()], effect.message)
-        log.warn({ nodeId, typeUrl, names, reason: message }, 'proxy refused resources')
+        const shown = names.slice(0, MAX_SHOWN)
+        log.warn({ nodeId, typeUrl, names: shown, reason: message }, 'proxy refused resources')
         proxies.nacked(nodeId, typeUrl, names, message)
         break
       }

@@ -18,7 +18,7 @@ import {
 import { toolPath } from '../kit/tools.ts'
 
 const GOLDEN = join(import.meta.dirname, '../golden/xds')
-const KINDS = ['listeners', 'clusters', 'endpoints', 'extensions', 'secrets'] as const
+const KINDS = ['listeners', 'routes', 'clusters', 'endpoints', 'extensions', 'secrets'] as const
 const svid = await makeSvidSecret()
 
 async function makeSvidSecret(): Promise<JsonObject> {

@@ -113,6 +113,7 @@ async function startWorld(t: Test): Promise<World> {
     t,
     {
       listeners: toXdsJson(snapshot, TYPE_URLS.listener),
+      routes: toXdsJson(snapshot, TYPE_URLS.route),
       clusters: toXdsJson(snapshot, TYPE_URLS.cluster),
       endpoints: toXdsJson(snapshot, TYPE_URLS.endpoint),
       extensions: toXdsJson(snapshot, TYPE_URLS.extensionConfig),

@@ -184,7 +184,14 @@ export async function startEnvoy(
 }
 
 function bootstrapFor(folder: string, socket: string): object {
-  const none = { listeners: [], clusters: [], endpoints: [], extensions: [], secrets: [] }
+  const none = {
+    listeners: [],
+    routes: [],
+    clusters: [],
+    endpoints: [],
+    extensions: [],
+    secrets: [],
+  }
   const pipes = {
     postern_sidecar: socket,
     postern_als: socket,

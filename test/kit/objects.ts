@@ -5,6 +5,8 @@
 import type {
   AuthorizationPolicy,
   AuthorizationPolicySpec,
+  BackendTrafficPolicy,
+  BackendTrafficPolicySpec,
   CertificateAuthority,
   CertificateAuthoritySpec,
   Mesh,
@@ -102,6 +104,34 @@ export function makePeerAuthentication(
   return { apiVersion, kind: 'PeerAuthentication', metadata: makeMeta(name, metadata), spec }
 }
 
+/** For Service `orders`, if `spec` says no other. */
+export function makeTrafficPolicy(
+  name: string,
+  spec: Partial<BackendTrafficPolicySpec> = {},
+  metadata: Partial<ObjectMeta> = {},
+): BackendTrafficPolicy {
+  const targetRefs = [{ group: '', kind: 'Service', name: 'orders' }] as const
+  return {
+    apiVersion,
+    kind: 'BackendTrafficPolicy',
+    metadata: makeMeta(name, metadata),
+    spec: { targetRefs, ...spec },
+  }
+}
+
+/** A retries section as the defaults make it. */
+export function makeRetries(
+  retries: Partial<NonNullable<BackendTrafficPolicySpec['retries']>> = {},
+): NonNullable<BackendTrafficPolicySpec['retries']> {
+  return {
+    attempts: 2,
+    methods: ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'],
+    retryOn: ['Reset'],
+    statusCodes: [503],
+    ...retries,
+  }
+}
+
 export function makePolicy(
   name: string,
   spec: Partial<AuthorizationPolicySpec> = {},
@@ -122,6 +152,7 @@ export function makeInput(input: Partial<TranslationInput> = {}): TranslationInp
     mesh: makeMesh(),
     certificateAuthorities: [makeAuthority()],
     peerAuthentications: [],
+    backendTrafficPolicies: [],
     policies: [],
     workloadEntries,
     uids: new Map(

@@ -1,12 +1,13 @@
 /**
  * A static Envoy bootstrap out of dynamic resources, so that `envoy --mode validate` parses every byte of them.
- * In: proto3 JSON of a snapshot's resources. Out: bootstrap JSON in which ECDS, SDS and EDS are replaced by what they
+ * In: proto3 JSON of a snapshot's resources. Out: bootstrap JSON in which ECDS, SDS, EDS and RDS are replaced by what they
  * would have delivered. A reference to nothing throws.
  */
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf'
 
 export interface StaticParts {
   readonly listeners: readonly JsonValue[]
+  readonly routes: readonly JsonValue[]
   readonly clusters: readonly JsonValue[]
   readonly endpoints: readonly JsonValue[]
   readonly extensions: readonly JsonValue[]
@@ -31,12 +32,13 @@ export function toStaticBootstrap(
 ): JsonObject {
   const extensions = byName(parts.extensions, 'name')
   const endpoints = byName(parts.endpoints, 'clusterName')
+  const routes = byName(parts.routes, 'name')
   return {
     node: { id: 'shop/test/uid', cluster: 'test' },
     bootstrapExtensions: [INTERNAL_LISTENERS],
     staticResources: {
       listeners: parts.listeners.map((l) =>
-        rewrite(l, [inlineExtension(extensions), inlineSecret]),
+        rewrite(l, [inlineExtension(extensions), inlineSecret, inlineRoutes(routes)]),
       ),
       clusters: [
         ...parts.clusters.map((c) => rewrite(c, [inlineEndpoints(endpoints), inlineSecret])),
@@ -104,6 +106,15 @@ function inlineEndpoints(endpoints: ReadonlyMap<string, JsonObject>): Rewrite {
     const { edsClusterConfig, ...rest } = object
     const name = String((edsClusterConfig as JsonObject).serviceName)
     return { ...rest, type: 'STATIC', loadAssignment: lookUp(endpoints, name) }
+  }
+}
+
+/** `{rds}` → `{routeConfig}`. */
+function inlineRoutes(routes: ReadonlyMap<string, JsonObject>): Rewrite {
+  return (object) => {
+    if (object.rds === undefined) return object
+    const { rds, ...rest } = object
+    return { ...rest, routeConfig: lookUp(routes, String((rds as JsonObject).routeConfigName)) }
   }
 }
 

@@ -21,6 +21,7 @@ const ROOT = new X509Certificate(readFileSync(join(import.meta.dirname, '../fixt
 
 const FILES: Readonly<Record<keyof StaticParts, (typeof TYPE_URLS)[keyof typeof TYPE_URLS]>> = {
   listeners: TYPE_URLS.listener,
+  routes: TYPE_URLS.route,
   clusters: TYPE_URLS.cluster,
   endpoints: TYPE_URLS.endpoint,
   extensions: TYPE_URLS.extensionConfig,
@@ -71,6 +72,7 @@ export function translateManifests(yaml: string): Translation {
     mesh: ofKind('Mesh')[0],
     certificateAuthorities: ofKind('CertificateAuthority'),
     peerAuthentications: ofKind('PeerAuthentication'),
+    backendTrafficPolicies: ofKind('BackendTrafficPolicy'),
     policies: ofKind('AuthorizationPolicy').map(withRego),
     workloadEntries,
     uids: new Map(

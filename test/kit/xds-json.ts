@@ -20,7 +20,12 @@ import {
   HttpGrpcAccessLogConfigSchema,
   TcpGrpcAccessLogConfigSchema,
 } from '../../proto/gen/envoy/extensions/access_loggers/grpc/v3/als_pb.js'
+import {
+  BufferPerRouteSchema,
+  BufferSchema,
+} from '../../proto/gen/envoy/extensions/filters/http/buffer/v3/buffer_pb.js'
 import { ExtAuthzSchema } from '../../proto/gen/envoy/extensions/filters/http/ext_authz/v3/ext_authz_pb.js'
+import { HTTPFaultSchema } from '../../proto/gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
 import { RBACSchema as HttpRbacSchema } from '../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RouterSchema } from '../../proto/gen/envoy/extensions/filters/http/router/v3/router_pb.js'
 import { ProxyProtocolSchema } from '../../proto/gen/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol_pb.js'
@@ -33,6 +38,7 @@ import { HeaderMutationSchema } from '../../proto/gen/envoy/extensions/http/earl
 import { file_envoy_extensions_matching_common_inputs_network_v3_network_inputs } from '../../proto/gen/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js'
 import { file_envoy_extensions_matching_common_inputs_ssl_v3_ssl_inputs } from '../../proto/gen/envoy/extensions/matching/common_inputs/ssl/v3/ssl_inputs_pb.js'
 import { file_envoy_extensions_matching_input_matchers_ip_v3_ip } from '../../proto/gen/envoy/extensions/matching/input_matchers/ip/v3/ip_pb.js'
+import { PreviousHostsPredicateSchema } from '../../proto/gen/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.js'
 import { InternalUpstreamTransportSchema } from '../../proto/gen/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream_pb.js'
 import { ProxyProtocolUpstreamTransportSchema } from '../../proto/gen/envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol_pb.js'
 import { RawBufferSchema } from '../../proto/gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js'
@@ -57,9 +63,12 @@ const SCHEMAS: Readonly<Record<TypeUrl, DescMessage>> = {
 /** Every type that a resource holds in an Any. */
 const registry = createRegistry(
   ActionSchema,
+  BufferPerRouteSchema,
+  BufferSchema,
   DownstreamTlsContextSchema,
   ExtAuthzSchema,
   HeaderMutationSchema,
+  HTTPFaultSchema,
   HttpConnectionManagerSchema,
   HttpGrpcAccessLogConfigSchema,
   HttpProtocolOptionsSchema,
@@ -69,6 +78,7 @@ const registry = createRegistry(
   ProxyProtocolSchema,
   ProxyProtocolUpstreamTransportSchema,
   RawBufferSchema,
+  PreviousHostsPredicateSchema,
   RouterSchema,
   SetFilterStateSchema,
   TcpGrpcAccessLogConfigSchema,

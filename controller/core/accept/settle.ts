@@ -54,6 +54,7 @@ const TIER: Readonly<Record<Kind, number>> = {
   WorkloadEntry: 2,
   PolicyLibrary: 3,
   PeerAuthentication: 4,
+  BackendTrafficPolicy: 4,
   AuthorizationPolicy: 5,
 }
 
@@ -221,6 +222,7 @@ class Settling {
       mesh: ofKind('Mesh')[0],
       certificateAuthorities: ofKind('CertificateAuthority'),
       peerAuthentications: ofKind('PeerAuthentication'),
+      backendTrafficPolicies: ofKind('BackendTrafficPolicy'),
       workloadEntries,
       policies,
       uids: new Map(

@@ -4,6 +4,7 @@
 
 export type { ManifestDocument } from './document.ts'
 export type * from './generated/authorizationpolicies.ts'
+export type * from './generated/backendtrafficpolicies.ts'
 export type * from './generated/certificateauthorities.ts'
 export type * from './generated/meshes.ts'
 export type { Kind, ObjectOfKind, PosternObject } from './generated/objects.ts'

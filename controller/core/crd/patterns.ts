@@ -61,6 +61,13 @@ const TEXTS: ReadonlyMap<string, PatternText> = new Map([
       remedy: 'write a name such as "roles.rego"',
     },
   ],
+  [
+    '^(?:[0-9]{1,5}(?:h|m|s|ms)){1,4}$',
+    {
+      message: 'is no duration: whole numbers with a unit, h, m, s or ms',
+      remedy: 'write "500ms", "10s" or "1h30m"',
+    },
+  ],
 ])
 
 /** Patterns that have words here, for the test that every pattern is explained somewhere. */

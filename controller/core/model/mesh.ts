@@ -4,6 +4,7 @@
  */
 import type { Problem } from '../../../common/errors.ts'
 import type { PolicyMode, PolicySet } from '../../../common/policy-set.ts'
+import type { BackendTraffic, InboundLimits } from './traffic.ts'
 
 export type Protocol = 'HTTP' | 'HTTP2' | 'GRPC' | 'TCP'
 export type MtlsMode = 'STRICT' | 'PERMISSIVE'
@@ -39,6 +40,8 @@ export interface InboundPort {
   /** TCP only: the server may speak first, so a connection is decided before the app sees it, not on its first byte. */
   readonly serverFirst: boolean
   readonly mtls: MtlsMode
+  /** Absent: the defaults. */
+  readonly limits?: InboundLimits
 }
 
 /** One endpoint of a destination: another workload's inbound port. */
@@ -61,6 +64,8 @@ export interface OutboundPort {
   readonly endpoints: readonly Endpoint[]
   /** SPIFFE ids that the server may have (secure naming); sorted. Empty: no server is trusted. */
   readonly serverIds: readonly string[]
+  /** How it is called. Absent: as the defaults say. */
+  readonly traffic?: BackendTraffic
 }
 
 export interface Workload {

@@ -5,7 +5,7 @@
  */
 import { SECRET_TRUST_BUNDLE, TYPE_URLS } from '../../../common/xds.ts'
 import { isKind } from '../accept/objects.ts'
-import type { PosternObject } from '../crd/index.ts'
+import type { BackendTrafficPolicy, PosternObject } from '../crd/index.ts'
 import type { Workload } from '../model/mesh.ts'
 
 export interface Nack {
@@ -25,24 +25,44 @@ export function isBlamed(object: PosternObject, workload: Workload, nack: Nack):
 }
 
 function isCause(object: PosternObject, workload: Workload, name: string, nack: Nack): boolean {
-  const [part = '', port = ''] = name.split('/')
+  // `inbound/PORT`, or `outbound/NAMESPACE/SERVICE/PORT`.
+  const [part = '', port = '', service = ''] = name.split('/')
   switch (nack.typeUrl) {
     case TYPE_URLS.extensionConfig:
       if (!isKind(object, 'AuthorizationPolicy')) return false
       if (part === 'ext_authz') return object.spec.rego !== undefined
       return isNamed(object, workload, nack.message)
     case TYPE_URLS.listener:
-      if (part !== 'inbound' || TAKEN.test(nack.message)) return false
-      if (isKind(object, 'PeerAuthentication')) {
-        const { mtls, portLevelMtls } = object.spec
-        return mtls !== undefined || portLevelMtls?.[port] !== undefined
-      }
-      return object.kind === 'Mesh'
+      return part === 'inbound' && !TAKEN.test(nack.message) && madeListener(object, workload, port)
+    case TYPE_URLS.cluster:
+    case TYPE_URLS.route:
+      return isKind(object, 'BackendTrafficPolicy') && isTarget(object, port, service)
     case TYPE_URLS.secret:
       return object.kind === 'CertificateAuthority' && name === SECRET_TRUST_BUNDLE
     default:
       return false
   }
+}
+
+/** What of an inbound listener is the user's: its mode, its TLS floor, its limits. */
+function madeListener(object: PosternObject, workload: Workload, port: string): boolean {
+  if (isKind(object, 'PeerAuthentication')) {
+    const { mtls, portLevelMtls } = object.spec
+    return mtls !== undefined || portLevelMtls?.[port] !== undefined
+  }
+  if (isKind(object, 'BackendTrafficPolicy')) {
+    const { namespace, service } = workload
+    return object.spec.limits !== undefined && isTarget(object, namespace, service)
+  }
+  return object.kind === 'Mesh'
+}
+
+function isTarget(
+  { metadata, spec }: BackendTrafficPolicy,
+  namespace: string,
+  service: string,
+): boolean {
+  return metadata.namespace === namespace && spec.targetRefs.some(({ name }) => name === service)
 }
 
 /** Rules stand in Envoy's matchers under `namespace/policy/rules[i]`, and so in its complaints. */

@@ -4,7 +4,7 @@
  */
 import type { AcceptedObject, ObjectKey } from '../accept/objects.ts'
 import { isKind } from '../accept/objects.ts'
-import type { AuthorizationPolicy, PosternObject } from '../crd/index.ts'
+import type { AuthorizationPolicy, BackendTrafficPolicy, PosternObject } from '../crd/index.ts'
 import type { Model, Workload } from '../model/mesh.ts'
 import { attach } from '../translate/attachment.ts'
 
@@ -24,6 +24,10 @@ export function workloadsOf(
   if (isKind(object, 'PeerAuthentication')) {
     return attach(object, workloads).selected
   }
+  if (isKind(object, 'BackendTrafficPolicy')) {
+    const selected = new Set(attach(object, workloads).selected)
+    return workloads.filter((w) => selected.has(w) || calls(w, object))
+  }
   if (isKind(object, 'WorkloadEntry')) {
     return workloads.filter(
       (w) => w.name === object.metadata.name && w.namespace === object.metadata.namespace,
@@ -35,6 +39,15 @@ export function workloadsOf(
 function hasPolicy(workload: Workload, { metadata }: AuthorizationPolicy): boolean {
   return workload.policySet.policies.some(
     (p) => p.name === metadata.name && p.namespace === metadata.namespace,
+  )
+}
+
+/** Its callers have it, beside the service's own workloads. */
+function calls(workload: Workload, { metadata, spec }: BackendTrafficPolicy): boolean {
+  return workload.outbound.some(
+    ({ destination }) =>
+      destination.namespace === metadata.namespace &&
+      spec.targetRefs.some(({ name }) => name === destination.service),
   )
 }
 

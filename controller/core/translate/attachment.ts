@@ -8,6 +8,7 @@ import { CONTROLLER_NAMESPACE } from '../../../common/spiffe-id.ts'
 import type {
   AuthorizationPolicy,
   AuthorizationPolicyTargetRef,
+  BackendTrafficPolicy,
   PeerAuthentication,
 } from '../crd/index.ts'
 import { namespaceOf, refOf } from './objects.ts'
@@ -37,7 +38,7 @@ interface Target {
   readonly selects: (subject: Subject) => boolean
 }
 
-type Attachable = AuthorizationPolicy | PeerAuthentication
+type Attachable = AuthorizationPolicy | BackendTrafficPolicy | PeerAuthentication
 
 /** Resolves what `object` selects among `subjects`. */
 export function attach<S extends Subject>(
@@ -55,8 +56,8 @@ export function attach<S extends Subject>(
 
 function readTargets(object: Attachable): { scope: Scope; targets: readonly Target[] } {
   const namespace = namespaceOf(object)
-  const { selector } = object.spec
-  const targetRefs = object.kind === 'AuthorizationPolicy' ? (object.spec.targetRefs ?? []) : []
+  const selector = object.kind === 'BackendTrafficPolicy' ? undefined : object.spec.selector
+  const targetRefs = object.kind === 'PeerAuthentication' ? [] : (object.spec.targetRefs ?? [])
   if (targetRefs.length > 0) {
     return { scope: 'workload', targets: targetRefs.map((t, i) => refTarget(namespace, t, i)) }
   }
@@ -74,7 +75,11 @@ function readTargets(object: Attachable): { scope: Scope; targets: readonly Targ
   }
 }
 
-function refTarget(namespace: string, target: AuthorizationPolicyTargetRef, index: number): Target {
+function refTarget(
+  namespace: string,
+  target: Pick<AuthorizationPolicyTargetRef, 'kind' | 'name'>,
+  index: number,
+): Target {
   const hits = (s: Subject) =>
     (target.kind === 'Service' && s.service === target.name) ||
     (target.kind === 'ServiceAccount' && s.serviceAccount === target.name)

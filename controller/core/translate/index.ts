@@ -9,6 +9,7 @@ import { withRequires } from '../../../common/features.ts'
 import type { Policy, PolicyAction, PolicySet, RegoPolicy } from '../../../common/policy-set.ts'
 import type {
   AuthorizationPolicy,
+  BackendTrafficPolicy,
   CertificateAuthority,
   Mesh,
   PeerAuthentication,
@@ -23,6 +24,7 @@ import {
 } from '../model/mesh.ts'
 import { attach } from './attachment.ts'
 import { translateAuthorizationPolicy } from './authorization-policy.ts'
+import { type TrafficTranslation, translateTrafficPolicies } from './backend-traffic-policy.ts'
 import { translateMesh } from './mesh.ts'
 import { compareAge, compareText } from './objects.ts'
 import { translateOutbound, translateServices } from './outbound.ts'
@@ -38,6 +40,7 @@ export interface TranslationInput {
   readonly mesh: Mesh | undefined
   readonly certificateAuthorities: readonly CertificateAuthority[]
   readonly peerAuthentications: readonly PeerAuthentication[]
+  readonly backendTrafficPolicies: readonly BackendTrafficPolicy[]
   readonly workloadEntries: readonly WorkloadEntry[]
   readonly policies: readonly PolicyInput[]
   /** UID of each WorkloadEntry, by `namespace/name`. */
@@ -85,20 +88,26 @@ function translateWorkloads(input: TranslationInput, mesh: MeshSettings): Worklo
   const claims = settlePorts(drafts)
   const { services, problems: serviceProblems } = translateServices(drafts, claims)
   const peers = translatePeerAuthentications(input.peerAuthentications, subjects, mesh.mtlsMode)
+  const traffic = translateTrafficPolicies(input.backendTrafficPolicies, subjects)
   const policies = translatePolicies(input.policies, subjects, mesh)
   const problems = [
     ...entries.flatMap((entry) => entry.problems),
     ...claims.problems,
     ...serviceProblems,
     ...peers.problems,
+    ...traffic.problems,
     ...policies.problems,
   ]
   const workloads = drafts.map((draft): Workload => {
-    const { outbound, problems: more } = translateOutbound(draft, services, claims)
+    const { outbound, problems: more } = translateOutbound(draft, {
+      services,
+      claims,
+      traffic,
+    })
     problems.push(...more)
     const policySet = toPolicySet(draft, mesh, policies.byWorkload)
     const uid = uidOf(input, draft)
-    return assemble(draft, { uid, outbound, policySet, claims, peers })
+    return assemble(draft, { uid, outbound, policySet, claims, peers, traffic })
   })
   return { workloads, problems }
 }
@@ -109,6 +118,7 @@ interface Parts {
   readonly policySet: PolicySet
   readonly claims: PortClaims
   readonly peers: PeerAuthenticationTranslation
+  readonly traffic: TrafficTranslation
 }
 
 function assemble(draft: WorkloadDraft, parts: Parts): Workload {
@@ -116,6 +126,7 @@ function assemble(draft: WorkloadDraft, parts: Parts): Workload {
   const served = draft.inbound.filter(
     (port) => !parts.claims.refused.has(refusedKey(draft, `spec.inbound[${port.index}]`)),
   )
+  const limits = parts.traffic.trafficOf(`${namespace}/${service}`)?.limits
   return {
     namespace,
     name,
@@ -125,7 +136,11 @@ function assemble(draft: WorkloadDraft, parts: Parts): Workload {
     service,
     labels: Object.fromEntries(Object.entries(labels).sort(([a], [b]) => compareText(a, b))),
     inbound: served
-      .map(({ index: _, ...port }) => ({ ...port, mtls: parts.peers.modeOf(draft, port.port) }))
+      .map(({ index: _, ...port }) => ({
+        ...port,
+        mtls: parts.peers.modeOf(draft, port.port),
+        ...(limits === undefined ? {} : { limits }),
+      }))
       .sort((a, b) => a.port - b.port),
     outbound: [...parts.outbound].sort((a, b) => a.port - b.port),
     policySet: parts.policySet,

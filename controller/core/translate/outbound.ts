@@ -6,6 +6,7 @@ import type { Problem } from '../../../common/errors.ts'
 import type { WorkloadEntryOutbound } from '../crd/index.ts'
 import type { OutboundPort, Protocol } from '../model/mesh.ts'
 import { canonicalAddress, isLoopback } from './address.ts'
+import type { TrafficTranslation } from './backend-traffic-policy.ts'
 import { compareText, refOf } from './objects.ts'
 import { type PortClaims, refusedKey } from './port-claims.ts'
 import type { InboundDraft, WorkloadDraft } from './workload-entry.ts'
@@ -52,10 +53,16 @@ export interface OutboundTranslation {
   readonly problems: readonly Problem[]
 }
 
+/** What outbound ports are resolved against. */
+export interface Surroundings {
+  readonly services: Services
+  readonly claims: PortClaims
+  readonly traffic: TrafficTranslation
+}
+
 export function translateOutbound(
   draft: WorkloadDraft,
-  services: Services,
-  claims: PortClaims,
+  { services, claims, traffic }: Surroundings,
 ): OutboundTranslation {
   const outbound: OutboundPort[] = []
   const problems: Problem[] = []
@@ -68,7 +75,9 @@ export function translateOutbound(
       continue
     }
     const destination = readDestination(draft, spec)
-    const ports = services.get(`${destination.namespace}/${destination.service}`)
+    const service = `${destination.namespace}/${destination.service}`
+    const ports = services.get(service)
+    const settings = traffic.trafficOf(service)
     const backends = ports?.get(destination.port)
     if (backends === undefined) problems.push(notFound(draft, item, spec, ports?.keys()))
     outbound.push({
@@ -78,6 +87,7 @@ export function translateOutbound(
       destination,
       protocol: spec.protocol ?? protocolOf(backends),
       ...resolve(backends ?? []),
+      ...(settings === undefined ? {} : { traffic: settings }),
     })
   }
   return { outbound, problems }

@@ -11,6 +11,10 @@ import {
   ClusterSchema,
 } from '../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js'
 import { ListenerSchema } from '../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
+import {
+  type RouteConfiguration,
+  RouteConfigurationSchema,
+} from '../../../proto/gen/envoy/config/route/v3/route_pb.js'
 import { HttpConnectionManagerSchema } from '../../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { TcpProxySchema } from '../../../proto/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js'
 import {
@@ -30,6 +34,9 @@ export function checkSnapshot(snapshot: XdsSnapshot): readonly string[] {
       readTls(chain.transportSocket?.configType.value, references)
     }
   }
+  for (const routes of decode(snapshot, TYPE_URLS.route, RouteConfigurationSchema)) {
+    readRoutes(routes, references)
+  }
   for (const cluster of decode(snapshot, TYPE_URLS.cluster, ClusterSchema)) {
     if (cluster.edsClusterConfig !== undefined) {
       refer(references, TYPE_URLS.endpoint, cluster.edsClusterConfig.serviceName)
@@ -40,9 +47,7 @@ export function checkSnapshot(snapshot: XdsSnapshot): readonly string[] {
   // Every cluster is reached by a listener, so names must agree both ways; only secrets may be there for nobody.
   return [
     ...findMissing(snapshot, references),
-    ...[TYPE_URLS.cluster, TYPE_URLS.endpoint, TYPE_URLS.extensionConfig].flatMap((typeUrl) =>
-      findUnused(snapshot, typeUrl, references),
-    ),
+    ...USED_TYPES.flatMap((typeUrl) => findUnused(snapshot, typeUrl, references)),
   ]
 }
 
@@ -57,6 +62,12 @@ function innerListenersOf(cluster: Cluster): readonly string[] {
       : []
   })
 }
+const USED_TYPES = [
+  TYPE_URLS.cluster,
+  TYPE_URLS.endpoint,
+  TYPE_URLS.extensionConfig,
+  TYPE_URLS.route,
+]
 
 interface FilterLike {
   readonly name: string
@@ -76,8 +87,13 @@ function readFilter(filter: FilterLike, references: References): void {
   }
   const http = anyUnpack(any, HttpConnectionManagerSchema)
   for (const inner of http?.httpFilters ?? []) readFilter(inner, references)
-  if (http?.routeSpecifier.case !== 'routeConfig') return
-  const routes = http.routeSpecifier.value.virtualHosts.flatMap((host) => host.routes)
+  const routes = http?.routeSpecifier
+  if (routes?.case === 'rds') refer(references, TYPE_URLS.route, routes.value.routeConfigName)
+  if (routes?.case === 'routeConfig') readRoutes(routes.value, references)
+}
+
+function readRoutes({ virtualHosts }: RouteConfiguration, references: References): void {
+  const routes = virtualHosts.flatMap((host) => host.routes)
   for (const { action } of routes) {
     const target = action.case === 'route' ? action.value.clusterSpecifier : undefined
     if (target?.case === 'cluster') refer(references, TYPE_URLS.cluster, target.value)

@@ -6,10 +6,6 @@ import { create, toBinary } from '@bufbuild/protobuf'
 import type { Any } from '@bufbuild/protobuf/wkt'
 import { toXdsResource } from '../../../common/xds-snapshot.ts'
 import {
-  type CircuitBreakers,
-  CircuitBreakersSchema,
-} from '../../../proto/gen/envoy/config/cluster/v3/circuit_breaker_pb.js'
-import {
   type Cluster,
   Cluster_DiscoveryType,
   Cluster_EdsClusterConfigSchema,
@@ -18,6 +14,8 @@ import {
 } from '../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js'
 import { HttpProtocolOptionsSchema } from '../../../proto/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
 import type { InboundPort, MeshSettings, OutboundPort } from '../model/mesh.ts'
+import type { BackendTraffic } from '../model/traffic.ts'
+import { buildCircuitBreakers, buildOutlierDetection } from './circuit-breaker.ts'
 import { duration, fromAds, pack } from './encode.ts'
 import { buildAssignment } from './endpoint.ts'
 import { buildHttp2Options } from './http2.ts'
@@ -48,14 +46,15 @@ export function buildServiceCluster(port: OutboundPort, mesh: MeshSettings): Clu
   const name = serviceClusterName(port)
   const lifeMs = mesh.svidLifetimeSeconds * 1000 * limits.OUTBOUND_CONNECTION_LIFE_SHARE
   const cluster = create(ClusterSchema, {
-    ...buildCommon(name),
+    ...buildCommon(name, port.traffic),
+    ...buildOutlier(port.traffic),
     clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.EDS },
     lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,
     transportSocket: buildUpstreamTls(port, mesh),
     typedExtensionProtocolOptions: {
       [HTTP_OPTIONS]: pack(HttpProtocolOptionsSchema, {
         commonHttpProtocolOptions: {
-          idleTimeout: duration(limits.OUTBOUND_IDLE_TIMEOUT_MS),
+          idleTimeout: duration(idleTimeoutOf(port.traffic)),
           maxConnectionDuration: duration(lifeMs),
         },
         upstreamProtocolOptions: {
@@ -74,13 +73,29 @@ export function buildServiceCluster(port: OutboundPort, mesh: MeshSettings): Clu
 }
 
 /** What every cluster has. */
-export function buildCommon(name: string) {
+export function buildCommon(name: string, traffic?: BackendTraffic) {
   return {
     name,
-    connectTimeout: duration(limits.CONNECT_TIMEOUT_MS),
+    connectTimeout: duration(traffic?.connectTimeoutMs ?? limits.CONNECT_TIMEOUT_MS),
     perConnectionBufferLimitBytes: limits.CONNECTION_BUFFER_BYTES,
-    circuitBreakers: buildCircuitBreakers(),
+    circuitBreakers: buildCircuitBreakers(traffic),
   }
+}
+
+/** Were more out than may be (others have gone since), all are used again: Envoy's panic. */
+function buildOutlier(traffic?: BackendTraffic) {
+  const settings = traffic?.outlierDetection
+  if (settings === undefined) return {}
+  return {
+    outlierDetection: buildOutlierDetection(settings),
+    commonLbConfig: { healthyPanicThreshold: { value: 100 - settings.maxEjectionPercent } },
+  }
+}
+
+/** The client's end of a connection closes first, so that no request meets a closing server. */
+function idleTimeoutOf(traffic?: BackendTraffic): number {
+  const server = traffic?.limits?.idleTimeoutMs ?? limits.INBOUND_IDLE_TIMEOUT_MS
+  return Math.min(limits.OUTBOUND_IDLE_TIMEOUT_MS, server / 2)
 }
 
 function buildAppProtocol(port: InboundPort): Any {
@@ -99,21 +114,5 @@ function buildAppProtocol(port: InboundPort): Any {
           : { case: 'httpProtocolOptions', value: {} },
       },
     },
-  })
-}
-
-function buildCircuitBreakers(): CircuitBreakers {
-  return create(CircuitBreakersSchema, {
-    thresholds: [
-      {
-        maxConnections: limits.CIRCUIT_BREAKER_LIMIT,
-        maxPendingRequests: limits.CIRCUIT_BREAKER_LIMIT,
-        maxRequests: limits.CIRCUIT_BREAKER_LIMIT,
-        retryBudget: {
-          budgetPercent: { value: limits.RETRY_BUDGET_PERCENT },
-          minRetryConcurrency: limits.RETRY_BUDGET_MIN_CONCURRENCY,
-        },
-      },
-    ],
   })
 }

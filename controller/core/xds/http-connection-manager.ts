@@ -20,14 +20,16 @@ import {
   HttpFilterSchema,
 } from '../../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import type { InboundPort, MeshSettings, OutboundPort } from '../model/mesh.ts'
+import type { InboundLimits } from '../model/traffic.ts'
 import { buildHttpAccessLog } from './access-log.ts'
-import { duration, pack } from './encode.ts'
+import { buildBodyFilters } from './body-limit.ts'
+import { duration, fromAds, pack } from './encode.ts'
 import { buildExtAuthzSlot, buildHttpRbacSlot } from './extension-slot.ts'
 import { buildHttp2Options } from './http2.ts'
 import * as limits from './limits.ts'
 import { appClusterName, listenerName, serviceClusterName, type Transport } from './names.ts'
-import { buildHeaderHygiene, buildLocalReplies } from './request-hygiene.ts'
-import { buildAppRoute, buildServiceRoute } from './route.ts'
+import { buildHeaderHygiene, buildLocalReplies, buildOutboundHygiene } from './request-hygiene.ts'
+import { buildAppRoute } from './route.ts'
 
 type HcmInit = MessageInitShape<typeof HttpConnectionManagerSchema>
 
@@ -40,12 +42,17 @@ export function buildInboundHttp(
   return toFilter({
     ...buildCommon(`${listenerName('inbound', port.port)}/${transport}`),
     ...buildNormalization(),
-    ...buildConnectionLife(transport, mesh),
+    ...buildConnectionLife(port, transport, mesh),
+    ...buildHeaderLimit(port.limits),
     ...buildClientCertDetails(transport),
-    routeSpecifier: { case: 'routeConfig', value: buildAppRoute(appClusterName(port)) },
+    routeSpecifier: {
+      case: 'routeConfig',
+      value: buildAppRoute(appClusterName(port), port.limits),
+    },
     httpFilters: [
       buildHttpRbacSlot(port.port, transport),
       buildExtAuthzSlot(port.port, transport),
+      ...buildBodyFilters(port.limits),
       buildRouter(),
     ],
     earlyHeaderMutationExtensions: [buildHeaderHygiene()],
@@ -58,8 +65,13 @@ export function buildInboundHttp(
 export function buildOutboundHttp(port: OutboundPort): Filter {
   return toFilter({
     ...buildCommon(listenerName('outbound', port.port)),
-    routeSpecifier: { case: 'routeConfig', value: buildServiceRoute(serviceClusterName(port)) },
+    ...buildHeaderLimit(atLeastDefault(port.traffic?.limits)),
+    routeSpecifier: {
+      case: 'rds',
+      value: { configSource: fromAds(), routeConfigName: serviceClusterName(port) },
+    },
     httpFilters: [buildRouter()],
+    earlyHeaderMutationExtensions: [buildOutboundHygiene()],
     commonHttpProtocolOptions: { idleTimeout: duration(limits.INBOUND_IDLE_TIMEOUT_MS) },
     forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE,
   })
@@ -111,13 +123,13 @@ function buildNormalization() {
  * Envoy doesn't close a connection when the peer's certificate ends, so no mesh connection outlives a certificate.
  * Streams are bounded too: an upgraded HTTP/1.1 connection (websocket) never comes to the response that would close it.
  */
-function buildConnectionLife(transport: Transport, mesh: MeshSettings) {
+function buildConnectionLife(port: InboundPort, transport: Transport, mesh: MeshSettings) {
   const isMesh = transport === 'tls'
   const lifeMs = mesh.svidLifetimeSeconds * 1000 * limits.INBOUND_CONNECTION_LIFE_SHARE
   return {
     http1SafeMaxConnectionDuration: isMesh,
     commonHttpProtocolOptions: {
-      idleTimeout: duration(limits.INBOUND_IDLE_TIMEOUT_MS),
+      idleTimeout: duration(port.limits?.idleTimeoutMs ?? limits.INBOUND_IDLE_TIMEOUT_MS),
       // To CGI-like apps `a_b` and `a-b` are one variable: a way around a rule on either.
       headersWithUnderscoresAction: HttpProtocolOptions_HeadersWithUnderscoresAction.REJECT_REQUEST,
       ...(isMesh
@@ -125,6 +137,17 @@ function buildConnectionLife(transport: Transport, mesh: MeshSettings) {
         : {}),
     },
   } satisfies HcmInit
+}
+
+/** Envoy counts in KiB; its own default is REQUEST_HEADERS_BYTES. */
+function buildHeaderLimit({ maxRequestHeaderBytes: bytes }: InboundLimits = {}) {
+  return bytes === undefined ? {} : { maxRequestHeadersKb: Math.max(1, Math.floor(bytes / 1024)) }
+}
+
+/** The caller's Envoy lets through what the service takes; where that is little, the service is who refuses. */
+function atLeastDefault(own: InboundLimits = {}): InboundLimits {
+  const { maxRequestHeaderBytes: bytes } = own
+  return bytes !== undefined && bytes > limits.REQUEST_HEADERS_BYTES ? own : {}
 }
 
 /** `x-forwarded-client-cert` is Envoy's word about the peer; a client's own is removed. */

@@ -27,7 +27,7 @@ export const HANDSHAKE_TIMEOUT_MS = 10_000
 /** All request headers must have come; against clients that send one byte a minute. Edge practice says 5 s. */
 export const REQUEST_HEADERS_TIMEOUT_MS = 10_000
 
-/** A stream on which nothing moves in either direction. Long, since gRPC watches and websockets are quiet for minutes. */
+/** A stream on which nothing moves in either direction; towards a service its BackendTrafficPolicy may say another. Long, since gRPC watches and websockets are quiet for minutes. */
 export const STREAM_IDLE_TIMEOUT_MS = 3_600_000
 
 /** A mesh connection without a request: the client's end closes first, so that no request meets a closing server. */
@@ -62,6 +62,12 @@ export const RETRY_BUDGET_MIN_CONCURRENCY = 10
 export const RETRIES = 2
 export const RETRY_BASE_INTERVAL_MS = 25
 export const RETRY_MAX_INTERVAL_MS = 250
+
+/** How often a retry chooses anew when it meets an endpoint that failed this request before. */
+export const RETRY_ENDPOINT_CHOICES = 3
+
+/** All headers of a request together; Envoy's default. A BackendTrafficPolicy sets another. */
+export const REQUEST_HEADERS_BYTES = 61_440
 
 /** Share of the SVID's lifetime that a connection may last (DESIGN §3): renewal is at half-life, so a peer's
  *  certificate outlives its connections. The client's end is shorter: it can change connections without a race. */

@@ -3,7 +3,7 @@
  * `x-envoy-*` steers the router (retries, timeouts, a failed authorization that let pass), `x-postern-*` is ours:
  * neither is a client's to say.
  */
-import { create } from '@bufbuild/protobuf'
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { ComparisonFilter_Op } from '../../../proto/gen/envoy/config/accesslog/v3/accesslog_pb.js'
 import { HeaderValueOption_HeaderAppendAction } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
 import {
@@ -20,28 +20,69 @@ import { pack } from './encode.ts'
 
 const RESERVED_PREFIXES = ['x-envoy-', 'x-postern-']
 
+/** With this on an answer no Envoy tries the request again, whatever it retries on. */
+export const NOT_RETRIABLE_HEADER = 'x-envoy-ratelimited'
+
 /** Runs before any filter and before the log: removes reserved headers, then names the decision. */
 export function buildHeaderHygiene(): TypedExtensionConfig {
+  const nameDecision = { action: { case: 'append', value: setHeader('%UNIQUE_ID%') } } as const
+  return buildMutations([...removeReserved(), nameDecision])
+}
+
+/** The same towards a service: what the app says in reserved headers steers neither this Envoy nor the next. */
+export function buildOutboundHygiene(): TypedExtensionConfig {
+  return buildMutations(removeReserved())
+}
+
+type Mutations = NonNullable<MessageInitShape<typeof HeaderMutationSchema>['mutations']>
+
+function buildMutations(mutations: Mutations): TypedExtensionConfig {
   return create(TypedExtensionConfigSchema, {
     name: 'envoy.http.early_header_mutation.header_mutation',
-    typedConfig: pack(HeaderMutationSchema, {
-      mutations: [
-        ...RESERVED_PREFIXES.map((value) => ({
-          action: {
-            case: 'removeOnMatch' as const,
-            value: { keyMatcher: { matchPattern: { case: 'prefix' as const, value } } },
-          },
-        })),
-        { action: { case: 'append', value: setHeader('%UNIQUE_ID%') } },
-      ],
-    }),
+    typedConfig: pack(HeaderMutationSchema, { mutations }),
   })
 }
 
-/** Envoy's own answers (denials, 503) carry the decision id, so that a caller can ask why. */
+function removeReserved(): Mutations {
+  return RESERVED_PREFIXES.map((value) => ({
+    action: {
+      case: 'removeOnMatch' as const,
+      value: { keyMatcher: { matchPattern: { case: 'prefix' as const, value } } },
+    },
+  }))
+}
+
+/** Unauthorized External Service: ext_authz denied, or could not decide. Rego may deny with a status that is retried. */
+const DENIED_BY_CHECK = 'UAEX'
+
+/** Fault Injected: by the body limit, which is no fault but uses that filter (body-limit.ts). */
+const ABORTED = 'FI'
+
+/**
+ * Envoy's own answers (denials, 503) carry the decision id, so that a caller can ask why. A denial by the sidecar is
+ * not tried again, whatever its status; RBAC's is 403, which nobody retries.
+ */
 export function buildLocalReplies(): LocalReplyConfig {
   return create(LocalReplyConfigSchema, {
     mappers: [
+      {
+        filter: {
+          filterSpecifier: { case: 'responseFlagFilter', value: { flags: [DENIED_BY_CHECK] } },
+        },
+        headersToAdd: [
+          setHeader(`%REQ(${DECISION_ID_HEADER})%`),
+          setHeader('true', NOT_RETRIABLE_HEADER),
+        ],
+      },
+      {
+        filter: {
+          filterSpecifier: { case: 'responseFlagFilter', value: { flags: [ABORTED] } },
+        },
+        body: {
+          specifier: { case: 'inlineString', value: 'the body is larger than this service takes' },
+        },
+        headersToAdd: [setHeader(`%REQ(${DECISION_ID_HEADER})%`)],
+      },
       {
         filter: {
           filterSpecifier: {
@@ -60,9 +101,9 @@ export function buildLocalReplies(): LocalReplyConfig {
   })
 }
 
-function setHeader(value: string) {
+function setHeader(value: string, key = DECISION_ID_HEADER) {
   return {
-    header: { key: DECISION_ID_HEADER, value },
+    header: { key, value },
     appendAction: HeaderValueOption_HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
   }
 }

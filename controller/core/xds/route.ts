@@ -1,60 +1,94 @@
 /**
- * Routes: one cluster behind each listener. No timeout on the whole request (streams must live), no retry towards the
- * app (it may have acted), and towards a service only what the server cannot have seen.
+ * Routes. To the app: no timeout on the whole request (streams must live), no retry (it may have acted), and the size
+ * of a body where its BackendTrafficPolicy bounds it. To a service: as its BackendTrafficPolicy says (retry.ts).
  */
-import { create } from '@bufbuild/protobuf'
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import {
   type RetryPolicy,
-  RetryPolicySchema,
+  type Route,
+  type RouteMatchSchema,
+  RouteSchema,
 } from '../../../proto/gen/envoy/config/route/v3/route_components_pb.js'
 import {
   type RouteConfiguration,
   RouteConfigurationSchema,
 } from '../../../proto/gen/envoy/config/route/v3/route_pb.js'
+import type { OutboundPort } from '../model/mesh.ts'
+import type { BackendTraffic, InboundLimits } from '../model/traffic.ts'
+import { buildBodyRoutes } from './body-limit.ts'
 import { duration } from './encode.ts'
-import * as limits from './limits.ts'
+import { serviceClusterName } from './names.ts'
+import { NOT_RETRIABLE_HEADER } from './request-hygiene.ts'
+import { buildMethodRetries, buildSafeRetries } from './retry.ts'
 
-export function buildAppRoute(cluster: string): RouteConfiguration {
-  return buildRoute(cluster)
-}
+type MatchInit = MessageInitShape<typeof RouteMatchSchema>
 
-export function buildServiceRoute(cluster: string): RouteConfiguration {
-  return buildRoute(cluster, buildRetries())
-}
-
-function buildRoute(cluster: string, retryPolicy?: RetryPolicy): RouteConfiguration {
+export function buildAppRoute(cluster: string, limits: InboundLimits = {}): RouteConfiguration {
+  const toApp = buildRoute(cluster, ANY_PATH)
+  const isBounded = limits.maxRequestBodyBytes !== undefined
   return create(RouteConfigurationSchema, {
     name: cluster,
     virtualHosts: [
       {
         name: cluster,
         domains: ['*'],
-        routes: [
-          {
-            name: cluster,
-            match: { pathSpecifier: { case: 'prefix', value: '/' } },
-            action: {
-              case: 'route',
-              value: {
-                clusterSpecifier: { case: 'cluster', value: cluster },
-                timeout: duration(0),
-                ...(retryPolicy === undefined ? {} : { retryPolicy }),
-              },
-            },
-          },
-        ],
+        routes: isBounded ? buildBodyRoutes(toApp) : [toApp],
       },
     ],
   })
 }
 
-function buildRetries(): RetryPolicy {
-  return create(RetryPolicySchema, {
-    retryOn: 'connect-failure,refused-stream,reset-before-request',
-    numRetries: limits.RETRIES,
-    retryBackOff: {
-      baseInterval: duration(limits.RETRY_BASE_INTERVAL_MS),
-      maxInterval: duration(limits.RETRY_MAX_INTERVAL_MS),
+/** The routes of an outbound port, delivered by RDS: a change of its traffic policy touches no listener. */
+export function buildServiceRoute(port: OutboundPort): RouteConfiguration {
+  const name = serviceClusterName(port)
+  return create(RouteConfigurationSchema, {
+    name,
+    virtualHosts: [{ name, domains: ['*'], routes: buildServiceRoutes(name, port.traffic) }],
+    responseHeadersToRemove: [NOT_RETRIABLE_HEADER],
+  })
+}
+
+function buildServiceRoutes(cluster: string, traffic: BackendTraffic = {}): Route[] {
+  const { retries } = traffic
+  const byMethod = retries === undefined ? undefined : buildMethodRetries(retries)
+  const rest = buildRoute(cluster, ANY_PATH, traffic, buildSafeRetries(retries))
+  if (byMethod === undefined || retries === undefined) return [rest]
+  const match = { ...ANY_PATH, headers: [methodIn(retries.methods)] }
+  return [{ ...buildRoute(cluster, match, traffic, byMethod), name: `${cluster}/retried` }, rest]
+}
+
+const ANY_PATH = { pathSpecifier: { case: 'prefix', value: '/' } } as const satisfies MatchInit
+
+function buildRoute(
+  cluster: string,
+  match: MatchInit,
+  { requestTimeoutMs = 0, idleTimeoutMs }: BackendTraffic = {},
+  retryPolicy?: RetryPolicy,
+): Route {
+  return create(RouteSchema, {
+    name: cluster,
+    match,
+    action: {
+      case: 'route',
+      value: {
+        clusterSpecifier: { case: 'cluster', value: cluster },
+        timeout: duration(requestTimeoutMs),
+        ...(idleTimeoutMs === undefined ? {} : { idleTimeout: duration(idleTimeoutMs) }),
+        ...(retryPolicy === undefined ? {} : { retryPolicy }),
+      },
     },
   })
+}
+
+/** Methods are plain words, by the CRD. */
+function methodIn(methods: readonly string[]) {
+  return {
+    name: ':method',
+    headerMatchSpecifier: {
+      case: 'stringMatch' as const,
+      value: {
+        matchPattern: { case: 'safeRegex' as const, value: { regex: methods.join('|') } },
+      },
+    },
+  }
 }

@@ -10,6 +10,10 @@ import { ClusterSchema } from '../../../proto/gen/envoy/config/cluster/v3/cluste
 import { TypedExtensionConfigSchema } from '../../../proto/gen/envoy/config/core/v3/extension_pb.js'
 import { ClusterLoadAssignmentSchema } from '../../../proto/gen/envoy/config/endpoint/v3/endpoint_pb.js'
 import { ListenerSchema } from '../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
+import {
+  type RouteConfiguration,
+  RouteConfigurationSchema,
+} from '../../../proto/gen/envoy/config/route/v3/route_pb.js'
 import { SecretSchema } from '../../../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js'
 import type { MeshSettings, OutboundPort, Workload } from '../model/mesh.ts'
 import { checkSnapshot } from './check.ts'
@@ -19,6 +23,7 @@ import { buildExtensionConfigs } from './extension-config.ts'
 import { buildInboundListener } from './listener-inbound.ts'
 import { buildOutboundListener } from './listener-outbound.ts'
 import { serviceClusterName } from './names.ts'
+import { buildServiceRoute } from './route.ts'
 import { buildTrustBundleSecret } from './secret.ts'
 import { buildInnerClusters, buildInnerListeners } from './server-first.ts'
 
@@ -60,6 +65,7 @@ export function buildSnapshot(
         ...outbound.map(buildOutboundListener),
       ]),
     ],
+    [TYPE_URLS.route, encode(RouteConfigurationSchema, buildRoutes(outbound))],
   ])
   const { requires } = policySet
   // A resource that leans on a newer sidecar or bootstrap adds its token here.
@@ -83,6 +89,12 @@ function buildService(port: OutboundPort, mesh: MeshSettings) {
   const assignment = buildAssignment(name, port.endpoints)
   const endpoints = toXdsResource(name, toBinary(ClusterLoadAssignmentSchema, assignment))
   return { cluster, endpoints }
+}
+
+function buildRoutes(outbound: readonly OutboundPort[]): RouteConfiguration[] {
+  return distinctServices(outbound.filter(({ protocol }) => protocol !== 'TCP')).map(
+    buildServiceRoute,
+  )
 }
 
 /** One outbound port for each destination: two ports to one destination share its cluster. */

@@ -54,8 +54,8 @@ export function buildOutboundTcp(port: OutboundPort): Filter {
   return toTcpProxy({
     statPrefix: listenerName('outbound', port.port),
     clusterSpecifier: { case: 'cluster', value: serviceClusterName(port) },
-    idleTimeout: duration(limits.TCP_IDLE_TIMEOUT_MS),
-    maxConnectAttempts: 1 + limits.RETRIES,
+    idleTimeout: duration(port.traffic?.idleTimeoutMs ?? limits.TCP_IDLE_TIMEOUT_MS),
+    maxConnectAttempts: 1 + (port.traffic?.retries?.attempts ?? limits.RETRIES),
   })
 }
 

@@ -18,6 +18,7 @@ import {
   makeMesh,
   makePeerAuthentication,
   makePolicy,
+  makeTrafficPolicy,
   makeWorkloadEntry,
 } from '../../../../kit/objects.ts'
 
@@ -29,7 +30,16 @@ const entries = [
 const policy = makePolicy('p', { targetRefs: [{ group: '', kind: 'Service', name: 'orders' }] })
 const wide = makePolicy('wide', {})
 const peers = makePeerAuthentication('peers', { mtls: { mode: 'STRICT' } })
-const objects: PosternObject[] = [makeMesh(), makeAuthority(), ...entries, policy, wide, peers]
+const traffic = makeTrafficPolicy('traffic', { limits: { maxRequestBodyBytes: 9 } })
+const objects: PosternObject[] = [
+  makeMesh(),
+  makeAuthority(),
+  ...entries,
+  policy,
+  wide,
+  peers,
+  traffic,
+]
 const { model } = translate(
   makeInput({
     workloadEntries: entries,
@@ -92,6 +102,7 @@ function input(more: Partial<StatusInput> = {}): StatusInput {
 
 const ORDERS = 'WorkloadEntry/shop/orders'
 const P = 'AuthorizationPolicy/shop/p'
+const TRAFFIC = 'BackendTrafficPolicy/shop/traffic'
 const WIDE = 'AuthorizationPolicy/shop/wide'
 
 function statusOf(more: Partial<StatusInput>, key: string) {
@@ -206,6 +217,9 @@ t.test('a refusal is a condition on what caused it', async (t) => {
   t.match(programmed(extensionConfig, 'ext_authz/8080/tls', P), fine, 'it has no Rego')
   t.match(programmed(listener, 'inbound/8080', 'PeerAuthentication/shop/peers'), refused)
   t.match(programmed(listener, 'inbound/8080', 'Mesh/mesh'), refused)
+  t.match(programmed(listener, 'inbound/8080', TRAFFIC), refused, 'its limits')
+  t.match(programmed(cluster, 'outbound/shop/orders/http', TRAFFIC), refused)
+  t.match(programmed(cluster, 'outbound/shop/web/http', TRAFFIC), fine)
   t.match(programmed(listener, 'outbound/8080', 'Mesh/mesh'), fine)
   const taken = "cannot bind '127.0.0.1:8080': Address already in use; bad regex"
   t.match(programmed(listener, 'inbound/8080', 'Mesh/mesh', taken), fine, 'a port in use')

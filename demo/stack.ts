@@ -10,6 +10,7 @@ import { promisify } from 'node:util'
 import { type Child, probe, startNode, waitFor } from './process.ts'
 import { appsAt, BASE_PORT, type Ports, portsAt, shiftPorts, WORKLOADS } from './shop.ts'
 
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const POSTERN = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
 const SERVICE = fileURLToPath(new URL('./service.ts', import.meta.url))
 const MANIFESTS = fileURLToPath(new URL('./manifests', import.meta.url))
@@ -17,6 +18,8 @@ const READY_MS = 30_000
 
 export interface StackOptions {
   readonly work: string
+  /** Another version's `cli/main.ts`, by `controller` or workload. */
+  readonly programs?: Readonly<Record<string, string>>
   /** Added to every port of the manifests and of the processes, so that stacks run side by side. Default 0. */
   readonly portOffset?: number
   /** Changes the text of each manifest before the start. */
@@ -43,6 +46,8 @@ export class Stack {
   readonly ports: Ports
   readonly controllerPort: number
   readonly sidecars = new Map<string, Child>()
+  /** Another version's `cli/main.ts`, by `controller` or workload: for what starts from now on. */
+  readonly programs = new Map<string, string>()
   readonly apps: Child[] = []
   controller: Child | undefined
   #isStopped = false
@@ -58,6 +63,7 @@ export class Stack {
     this.state = join(options.work, 'controller')
     this.#offset = options.portOffset ?? 0
     this.#workloads = options.workloads ?? WORKLOADS
+    for (const [part, cli] of Object.entries(options.programs ?? {})) this.programs.set(part, cli)
     this.#healthPorts.push(...this.#workloads)
     this.#sidecarArgs = options.sidecarArgs ?? []
     this.ports = portsAt(this.#offset)
@@ -90,8 +96,9 @@ export class Stack {
     const child = startNode({
       name: 'controller',
       args: [
-        POSTERN,
+        this.programs.get('controller') ?? POSTERN,
         'controller',
+        ...['--opa', join(ROOT, '.tools/opa')],
         ...['--manifests', this.manifests, '--state', this.state],
         ...['--listen', `127.0.0.1:${this.controllerPort}`],
         ...['--health', `127.0.0.1:${this.controllerPort + 1}`],
@@ -115,8 +122,9 @@ export class Stack {
     const child = startNode({
       name: `sidecar ${workload}`,
       args: [
-        POSTERN,
+        this.programs.get(workload) ?? POSTERN,
         'sidecar',
+        ...['--envoy', join(ROOT, '.tools/envoy')],
         ...['--join-token-file', tokenFile, '--controller', `127.0.0.1:${this.controllerPort}`],
         ...['--state', state, '--health', `127.0.0.1:${this.healthPort(workload)}`],
         ...['--decision-log', this.decisionLog(workload), ...this.#sidecarArgs],

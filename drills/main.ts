@@ -15,7 +15,9 @@ import { drillEndlessPolicy, drillOnePackage } from './hostile.ts'
 import { drillOutage } from './outage.ts'
 import { drillRenewal, withShortSvids } from './renewal.ts'
 import type { DrillReport } from './report.ts'
+import { drillSkew } from './skew.ts'
 import { drillStranger } from './stranger.ts'
+import { withVersion } from './versions.ts'
 import { drillXdsFuzz } from './xds-fuzz.ts'
 
 const RESULT = fileURLToPath(new URL('../docs/proof.md', import.meta.url))
@@ -87,6 +89,12 @@ const TRIALS: Readonly<Record<string, (lengths: Lengths) => Promise<readonly Dri
     onStack({ portOffset: PORT_OFFSET }, async (stack) => [
       await drillXdsFuzz(stack, { count: messages, seed }),
     ]),
+  skew: () =>
+    withVersion('0.1', (old) =>
+      onStack({ portOffset: PORT_OFFSET, programs: { 'shop/orders': old } }, async (stack) => [
+        await drillSkew(stack),
+      ]),
+    ),
   differential: async ({ pairs }) => [await drillDifferential(pairs)],
 }
 

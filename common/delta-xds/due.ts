@@ -25,7 +25,9 @@ export function dueOf(
   const isDue = ({ name, version }: XdsResource): boolean => {
     if (!isWanted(subscription, name)) return false
     if (asked.has(name)) return true
-    if (outstanding?.versions.get(name) === version) return false
+    // What is on its way counts: a version that comes back while another one is out is due again.
+    const coming = outstanding?.removed.includes(name) ? ABSENT : outstanding?.versions.get(name)
+    if (coming !== undefined) return coming !== version
     if (suspects.has(name)) return true
     // What was refused may be half applied: any other version is sent, also the one from before.
     return rejected.has(name) ? rejected.get(name) !== version : held.get(name) !== version

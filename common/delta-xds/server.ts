@@ -12,6 +12,7 @@ import {
   changeSubscription,
   firstSubscription,
   isWanted,
+  oweAgain,
   refuse,
   type Subscription,
   type SubscriptionChange,
@@ -257,7 +258,7 @@ function publish(start: ServerState, before: readonly ServerEffect[]): ServerSte
   const out = new Outbox(start, snapshot)
   let isBehind = false
   for (const typeUrl of publishOrder(start)) {
-    const subscription = start.subscriptions.get(typeUrl)
+    const subscription = out.state.subscriptions.get(typeUrl)
     if (subscription === undefined) continue
     const due = dueOf(subscription, resourcesOf(snapshot, typeUrl))
     if (subscription.outstanding !== undefined) {
@@ -324,15 +325,23 @@ class Outbox {
       owesFirst: false,
       outstanding: { nonce, versions, removed },
     }
-    this.state = {
-      ...this.state,
-      sent: this.state.sent + 1,
-      subscriptions: new Map(this.state.subscriptions).set(typeUrl, after),
-    }
+    const subscriptions = new Map(this.state.subscriptions).set(typeUrl, after)
+    if (typeUrl === TYPE_URLS.cluster) followClusters(subscriptions, [...versions.keys()])
+    this.state = { ...this.state, sent: this.state.sent + 1, subscriptions }
     const systemVersion = this.snapshot.version
     this.effects.push({ kind: 'send', typeUrl, resources, removed, nonce, systemVersion })
     return resources.length < changed.length
   }
+}
+
+/**
+ * The endpoints of a cluster that is sent are owed once more: a changed cluster waits for them, and the client, which has
+ * them already under this name, does not ask again (xDS protocol: EDS after the CDS update of its cluster).
+ */
+function followClusters(subscriptions: Map<string, Subscription>, names: readonly string[]): void {
+  const endpoints = subscriptions.get(TYPE_URLS.endpoint)
+  if (endpoints === undefined) return
+  subscriptions.set(TYPE_URLS.endpoint, oweAgain(endpoints, names))
 }
 
 /** Known types in make-before-break order, then what else the client asked for. */

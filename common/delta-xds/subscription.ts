@@ -143,6 +143,14 @@ export function askAgain(before: Subscription, names: readonly string[]): Subscr
   return { ...before, rejected, asked }
 }
 
+/** Names that the client has are sent once more, whatever their version. */
+export function oweAgain(before: Subscription, names: readonly string[]): Subscription {
+  const again = names.filter(
+    (name) => before.held.get(name) || before.outstanding?.versions.has(name),
+  )
+  return again.length === 0 ? before : { ...before, asked: new Set([...before.asked, ...again]) }
+}
+
 export function isWanted(subscription: Subscription, name: string): boolean {
   return subscription.wildcard || subscription.names.has(name)
 }

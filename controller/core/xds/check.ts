@@ -39,7 +39,7 @@ export function checkSnapshot(snapshot: XdsSnapshot): readonly string[] {
   }
   for (const cluster of decode(snapshot, TYPE_URLS.cluster, ClusterSchema)) {
     if (cluster.edsClusterConfig !== undefined) {
-      refer(references, TYPE_URLS.endpoint, cluster.edsClusterConfig.serviceName)
+      refer(references, TYPE_URLS.endpoint, cluster.edsClusterConfig.serviceName || cluster.name)
     }
     readTls(cluster.transportSocket?.configType.value, references)
     for (const name of innerListenersOf(cluster)) refer(references, TYPE_URLS.listener, name)

@@ -2,13 +2,11 @@
  * Clusters: the app behind an inbound port (one fixed address, plaintext) and the destination of an outbound port
  * (endpoints by EDS, mTLS with pinned server ids).
  */
-import { create, toBinary } from '@bufbuild/protobuf'
+import { create } from '@bufbuild/protobuf'
 import type { Any } from '@bufbuild/protobuf/wkt'
-import { toXdsResource } from '../../../common/xds-snapshot.ts'
 import {
   type Cluster,
   Cluster_DiscoveryType,
-  Cluster_EdsClusterConfigSchema,
   Cluster_LbPolicy,
   ClusterSchema,
 } from '../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js'
@@ -39,16 +37,16 @@ export function buildAppCluster(port: InboundPort): Cluster {
 
 /**
  * Towards a service the protocol is the one of the app's own connection: HTTP/1.1 stays so, gRPC stays HTTP/2.
- * A changed cluster warms until endpoints come for it, and delta xDS sends none for a name that Envoy already has (it
- * would take 15 s). So the name of the endpoints changes with the cluster.
+ * Its endpoints have its name; a changed cluster warms until they are sent again (common/delta-xds sees to it).
  */
 export function buildServiceCluster(port: OutboundPort, mesh: MeshSettings): Cluster {
   const name = serviceClusterName(port)
   const lifeMs = mesh.svidLifetimeSeconds * 1000 * limits.OUTBOUND_CONNECTION_LIFE_SHARE
-  const cluster = create(ClusterSchema, {
+  return create(ClusterSchema, {
     ...buildCommon(name, port.traffic),
     ...buildOutlier(port.traffic),
     clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.EDS },
+    edsClusterConfig: { edsConfig: fromAds() },
     lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,
     transportSocket: buildUpstreamTls(port, mesh),
     typedExtensionProtocolOptions: {
@@ -64,12 +62,6 @@ export function buildServiceCluster(port: OutboundPort, mesh: MeshSettings): Clu
       }),
     },
   })
-  const { version } = toXdsResource(name, toBinary(ClusterSchema, cluster))
-  const edsClusterConfig = create(Cluster_EdsClusterConfigSchema, {
-    edsConfig: fromAds(),
-    serviceName: `${name}@${version}`,
-  })
-  return { ...cluster, edsClusterConfig }
 }
 
 /** What every cluster has. */

@@ -82,10 +82,10 @@ function encode<D extends DescMessage>(
   return messages.map((message) => toXdsResource(message.name, toBinary(schema, message)))
 }
 
-/** The cluster of a destination, and its endpoints under the name that the cluster asks for. */
+/** The cluster of a destination, and its endpoints, which have its name. */
 function buildService(port: OutboundPort, mesh: MeshSettings) {
   const cluster = buildServiceCluster(port, mesh)
-  const name = cluster.edsClusterConfig?.serviceName ?? cluster.name
+  const { name } = cluster
   const assignment = buildAssignment(name, port.endpoints)
   const endpoints = toXdsResource(name, toBinary(ClusterLoadAssignmentSchema, assignment))
   return { cluster, endpoints }

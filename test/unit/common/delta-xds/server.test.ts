@@ -536,3 +536,37 @@ t.test('answers a wildcard that comes late though there is nothing', async (t) =
   s.ack(sends(s.request(listener, { subscribe: ['a'] }))[0])
   t.match(sends(s.request(listener, { subscribe: ['*'] })), [{ resources: [], removed: [] }])
 })
+
+t.test('a changed cluster is followed by its endpoints, unchanged as they are', async (t) => {
+  const stream = new Stream()
+  stream.snapshot({ [cluster]: { a: 'c1', b: 'c1' }, [endpoint]: { a: 'e1', b: 'e1' } })
+  const [clusters] = sends(stream.request(cluster))
+  const [endpoints] = sends(stream.request(endpoint, { subscribe: ['a', 'b'] }))
+  stream.ack(clusters)
+  stream.ack(endpoints)
+  const changed = stream.snapshot({
+    [cluster]: { a: 'c2', b: 'c1' },
+    [endpoint]: { a: 'e1', b: 'e1' },
+  })
+  t.same(
+    changed.map(({ typeUrl, resources }) => [typeUrl, resources.map((r) => r.name)]),
+    [
+      [cluster, ['a']],
+      [endpoint, ['a']],
+    ],
+  )
+})
+
+t.test('a version that comes back while another one is out is sent again', async (t) => {
+  const stream = new Stream()
+  stream.snapshot({ [cluster]: { a: 'c1' } })
+  const [first] = sends(stream.request(cluster))
+  stream.ack(first)
+  const [second] = stream.snapshot({ [cluster]: { a: 'c2' } })
+  t.same(stream.snapshot({ [cluster]: { a: 'c1' } }), [], 'the client has not answered yet')
+  const [third] = sends(stream.ack(second))
+  t.same(
+    third?.resources.map((r) => r.version),
+    ['c1'],
+  )
+})

@@ -26,7 +26,8 @@ export function dueOf(
     if (!isWanted(subscription, name)) return false
     if (asked.has(name)) return true
     // What is on its way counts: a version that comes back while another one is out is due again.
-    const coming = outstanding?.removed.includes(name) ? ABSENT : outstanding?.versions.get(name)
+    if (outstanding?.removed.includes(name)) return true
+    const coming = outstanding?.versions.get(name)
     if (coming !== undefined) return coming !== version
     if (suspects.has(name)) return true
     // What was refused may be half applied: any other version is sent, also the one from before.

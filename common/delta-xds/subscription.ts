@@ -146,7 +146,7 @@ export function askAgain(before: Subscription, names: readonly string[]): Subscr
 /** Names that the client has are sent once more, whatever their version. */
 export function oweAgain(before: Subscription, names: readonly string[]): Subscription {
   const again = names.filter(
-    (name) => before.held.get(name) || before.outstanding?.versions.has(name),
+    (name) => before.held.has(name) || before.outstanding?.versions.has(name),
   )
   return again.length === 0 ? before : { ...before, asked: new Set([...before.asked, ...again]) }
 }

@@ -201,22 +201,6 @@ t.test('where no server is trusted, no certificate fits', async (t) => {
   ])
 })
 
-t.test('a changed cluster asks for its endpoints under a new name', async (t) => {
-  const before = snapshotOf('shop/web')
-  const more = makeWorkloadEntry('orders-3', {
-    service: 'orders',
-    serviceAccount: 'new',
-    inbound: [{ port: 8006 }],
-  })
-  const workloadEntries = [...shop.workloadEntries, more]
-  const uids = new Map([...shop.uids, ['shop/orders-3', 'uid-orders-3']])
-  const after = snapshotOf('shop/web', { ...shop, workloadEntries, uids })
-  const [http, tcp] = names(before, TYPE_URLS.endpoint)
-  const [httpAfter, tcpAfter] = names(after, TYPE_URLS.endpoint)
-  t.not(httpAfter, http)
-  t.equal(tcpAfter, tcp)
-})
-
 t.test('finds names that lead nowhere, in both directions', async (t) => {
   const { resources } = snapshotOf('shop/web')
   t.same(checkSnapshot({ version: '', resources }), [])

@@ -31,6 +31,8 @@ export interface House {
   readonly files: ReadonlyMap<string, string>
   /** Files that may be imported but are not checked: generated code. */
   readonly generated: ReadonlySet<string>
+  /** Code that is not TypeScript, so that no rule sees into it. Absent: none. */
+  readonly strays?: ReadonlySet<string>
   /** Globs that `make test` runs. */
   readonly testGlobs: readonly string[]
   readonly rooms: Readonly<Record<string, string>>
@@ -54,7 +56,12 @@ export function checkHouse(house: House): Violation[] {
     ...checkShape(path, source),
     ...checkIsRun(house, path),
   ])
-  return [...single, ...checkRooms(house), ...findCycles(imports)]
+  const strays = [...(house.strays ?? [])].map((path) => ({
+    rule: 'place' as const,
+    path,
+    message: 'is no .ts file: the rules of the house would not see into it',
+  }))
+  return [...single, ...strays, ...checkRooms(house), ...findCycles(imports)]
 }
 
 function checkImports(house: House, path: string, imports: readonly Import[]): Violation[] {
@@ -64,7 +71,7 @@ function checkImports(house: House, path: string, imports: readonly Import[]): V
   return imports.flatMap((i): Violation[] => {
     if (i.path === undefined) return []
     const at = `line ${i.line} imports ${i.path}`
-    const known = house.files.has(i.path) || house.generated.has(i.path) || !/\.ts$/.test(i.path)
+    const known = house.files.has(i.path) || house.generated.has(i.path)
     const to = placeOf(i.path)
     if (!known || to === undefined)
       return [{ rule: 'target', path, message: `${at}: no such file` }]

@@ -25,17 +25,22 @@ const CORE_PACKAGES = new Set([
 /** Common also packs and unpacks archives in memory. */
 const COMMON_PACKAGES = new Set([...CORE_PACKAGES, 'node:stream', 'node:zlib', 'tar-stream'])
 
+/** A bare name: not a property, not a key of an object. */
+const bare = (names: string, unless = '') =>
+  new RegExp(`(?<![.\\w$])(?:${names})\\b${unless}(?!\\s*:)`, 'g')
+
+/** Whatever is not plainly harmless, so that an alias, a bracket or a destructuring gets round none of it. */
 const BANNED: readonly (readonly [RegExp, string])[] = [
-  [/\bDate\s*\.\s*now\b/g, 'Date.now'],
-  [/\bnew\s+Date\s*\(\s*\)/g, 'new Date()'],
-  [/\bperformance\s*\./g, 'performance'],
-  [/\bMath\s*\.\s*random\b/g, 'Math.random'],
-  [/(?<![.\w])crypto\s*\.\s*(?:random|getRandom|generate)\w*/g, 'crypto randomness'],
-  [/(?<![.\w])process\s*\./g, 'process'],
-  [/(?<![.\w])(?:setTimeout|setInterval|setImmediate|queueMicrotask)\b/g, 'timers'],
-  [/(?<![.\w])fetch\s*\(/g, 'fetch'],
-  [/(?<![.\w])console\s*\./g, 'console'],
-  [/(?<![.\w])(?:globalThis|require)\b/g, 'globalThis or require'],
+  [bare('(?<!new\\s+)Date', '(?!\\s*\\.\\s*(?:parse|UTC)\\s*\\()'), 'Date.now'],
+  [/\bnew\s+Date\b(?!\s*\(\s*[^\s)])/g, 'new Date()'],
+  [bare('Math', '(?!\\s*\\.\\s*(?!random\\b)\\w)'), 'Math.random'],
+  [bare('performance'), 'performance'],
+  [bare('crypto'), 'crypto randomness'],
+  [bare('process'), 'process'],
+  [bare('setTimeout|setInterval|setImmediate|queueMicrotask'), 'timers'],
+  [bare('fetch|WebSocket|EventSource'), 'fetch'],
+  [bare('console'), 'console'],
+  [bare('globalThis|global|require|eval|Function'), 'globalThis, require or eval'],
 ]
 
 /** Names of node:crypto that draw randomness; core takes a function for that as a parameter. */
@@ -58,7 +63,8 @@ export function impurities(path: string, source: string, room: 'core' | 'common'
     .filter((i) => room === 'core' || !i.typeOnly)
     .map((i) => ({ line: i.line, message: `${room} must not import ${i.specifier}` }))
   const random = importsOf(path, source, text)
-    .filter((i) => i.specifier === 'node:crypto' && !i.typeOnly && RANDOM.test(i.clause))
+    .filter((i) => i.specifier === 'node:crypto' && !i.typeOnly)
+    .filter(({ clause }) => RANDOM.test(clause) || !/^\s*(?:type\s*)?\{/.test(clause))
     .map((i) => ({ line: i.line, message: `${room} must not import randomness from node:crypto` }))
   const globals = BANNED.flatMap(([pattern, name]) =>
     [...text.code.matchAll(pattern)].map((match) => ({

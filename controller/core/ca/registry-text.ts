@@ -90,6 +90,6 @@ function number(value: unknown): number {
 }
 
 function corrupt(why: string): MeshError {
-  const remedy = 'restore it from a backup, or move the whole ca folder away to begin anew'
+  const remedy = 'restore it from a backup, or remove the whole state directory to begin anew: every workload must join again'
   return new MeshError('ERR_STATE_CORRUPT', `identities.json is damaged: ${why}; ${remedy}`)
 }

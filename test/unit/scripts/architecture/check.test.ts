@@ -53,7 +53,7 @@ function house(changes: Record<string, string | undefined> = {}): House {
   }
   return {
     files,
-    generated: new Set(['controller/core/crd/generated/mesh.ts']),
+    generated: new Set(['controller/core/crd/generated/mesh.ts', 'proto/gen/x.js']),
     testGlobs: ['test/unit/**/*.test.ts'],
     rooms: Object.fromEntries(ROOMS.map((room) => [room, 'why?'])),
   }
@@ -202,6 +202,45 @@ const CASES: readonly (readonly [string, Rule, string, string])[] = [
   ['core sets a timer', 'purity', 'controller/core/xds/listener.ts', 'setTimeout(() => {}, 1)'],
   ['core calls out', 'purity', 'controller/core/xds/listener.ts', `await fetch('https://x')`],
   ['core prints', 'purity', 'controller/core/xds/listener.ts', `console.log('x')`],
+  [
+    'the clock without parentheses',
+    'purity',
+    'controller/core/xds/listener.ts',
+    'const now = new Date',
+  ],
+  ['the clock as a function', 'purity', 'controller/core/xds/listener.ts', 'const now = Date()'],
+  [
+    'the clock by another name',
+    'purity',
+    'controller/core/xds/listener.ts',
+    'const D = Date\nexport const now = () => D.now()',
+  ],
+  [
+    'the clock in brackets',
+    'purity',
+    'controller/core/xds/listener.ts',
+    `const now = Date['now']()`,
+  ],
+  ['dice by destructuring', 'purity', 'controller/core/xds/listener.ts', 'const { random } = Math'],
+  [
+    'the environment by destructuring',
+    'purity',
+    'controller/core/xds/listener.ts',
+    'const { env } = process',
+  ],
+  [
+    'all of node:crypto',
+    'purity',
+    'controller/core/xds/listener.ts',
+    `import * as c from 'node:crypto'`,
+  ],
+  [
+    'node:crypto as a default',
+    'purity',
+    'controller/core/xds/listener.ts',
+    `import c from 'node:crypto'`,
+  ],
+  ['code from text', 'purity', 'controller/core/xds/listener.ts', `const now = eval('Date.now()')`],
   ['common opens a socket', 'purity', 'common/errors.ts', `import 'node:net'`],
   ['a file is too long', 'size', 'controller/runtime/publish.ts', '\n'.repeat(401)],
   ['an entrance is too long', 'size', 'sidecar/check.ts', '\n'.repeat(80)],
@@ -261,4 +300,15 @@ t.test('core may take randomness and time as parameters', async (t) => {
   const source =
     'export const f = (randomBytes: (n: number) => Uint8Array, now: number) => new Date(now)'
   t.same(judge({ 'controller/core/xds/listener.ts': source }), [])
+})
+
+t.test('place: code that is no .ts file, and an import of it', async (t) => {
+  const strays = new Set(['controller/core/xds/clock.js'])
+  const found = checkHouse({ ...house({}), strays })
+  t.same(
+    found.map(({ rule, path }) => `${rule} ${path}`),
+    ['place controller/core/xds/clock.js'],
+  )
+  const listener = 'controller/core/xds/listener.ts'
+  t.same(judge({ [listener]: `${GOOD[listener]}\nimport './clock.js'` }), [`target ${listener}`])
 })

@@ -57,6 +57,7 @@ function readRoot(der: Uint8Array, name: string): Certificate {
 }
 
 function corrupt(name: string, why: string): MeshError {
-  const remedy = 'restore it from a backup, or remove the whole state directory to begin anew: every workload must join again'
+  const remedy =
+    'restore it from a backup, or remove the whole state directory to begin anew: every workload must join again'
   return new MeshError('ERR_STATE_CORRUPT', `${name} is damaged: ${why}; ${remedy}`)
 }

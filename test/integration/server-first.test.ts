@@ -24,6 +24,7 @@ const GREETING = 'greeting '
 const greeted = (heard: string) => heard.startsWith(GREETING)
 const web = await svidOf('web')
 const mallory = await svidOf('mallory')
+const MESH = { ALPNProtocols: ['postern'] }
 
 /** An app that greets, behind a port that says so. */
 async function startDatabase(t: Test, policies: Rules, more: Partial<InboundMesh> = {}) {
@@ -108,7 +109,9 @@ t.test('plaintext under PERMISSIVE is decided by the plaintext rules', async (t)
   await edit([fromAddress(['127.0.0.7/32'])])
   t.same(await talk(openPlain(port), 'hello', greeted), SILENT)
   t.match((await talk(openPlain(port, '127.0.0.7'), 'hello', greeted)).heard, GREETING)
-  t.same(await talk(openMeshTls(port, web), '', greeted), SILENT)
+  t.same(await talk(openMeshTls(port, web, MESH), '', greeted), SILENT)
+  await edit([ALLOW_ALL])
+  t.equal((await talk(openPlain(port), '', greeted)).heard, GREETING, 'silent, after a second')
 })
 
 t.test('a slot without its configuration greets nobody', async (t) => {
@@ -125,7 +128,7 @@ t.test('half a close goes through, both ways', async (t) => {
   socket.on('data', (part) => {
     heard += String(part)
   })
-  await new Promise((resolve) => socket.once('secureConnect', resolve))
+  await new Promise((resolve) => socket.once('data', resolve))
   socket.end('bye')
   await new Promise((resolve) => socket.once('end', resolve))
   t.equal(heard, 'greeting bye', 'what came before the end, and the end')

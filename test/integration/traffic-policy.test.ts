@@ -32,7 +32,8 @@ const orders = await makeSvid(ca, { serviceAccount: 'orders', nowMs: Date.now() 
 type Spec = Partial<BackendTrafficPolicySpec>
 const [first = 0, second = 0, appFirst = 0, appSecond = 0, out = 0, blackhole = 0] =
   await freePorts(6)
-const BOTH = [first, second].map((port) => ({ address: '127.0.0.1', port }))
+const at = (port: number): Endpoint => ({ address: '127.0.0.1', port, mtls: 'STRICT' })
+const BOTH = [first, second].map(at)
 
 /** Two ports that play two endpoints of one service. `/denied` is denied by a rule, `/undecided` by nobody's answer. */
 function buildSnapshots(spec: Spec | undefined, endpoints: readonly Endpoint[] = BOTH.slice(0, 1)) {
@@ -169,7 +170,7 @@ t.test('a slow try is given up and made again', async (t) => {
 
 t.test('an endpoint that does not accept: 503 after the connect timeout', async (t) => {
   await fillBacklog(t)
-  const endpoints = [{ address: '127.0.0.1', port: blackhole }]
+  const endpoints = [at(blackhole)]
   const retries = makeRetries({ attempts: 0 })
   await apply({ timeouts: { connect: '100ms', request: '1500ms' }, retries }, endpoints)
   const name = 'outbound/shop/orders/http.upstream_cx_connect_timeout'

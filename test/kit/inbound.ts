@@ -43,6 +43,22 @@ export function svidOf(serviceAccount: string): Promise<TestSvid> {
 
 /** What the workload `shop/orders` is given. Throws when the objects have a problem. */
 export function snapshotOf(mesh: InboundMesh) {
+  return snapshotsOf(mesh, [])('orders')
+}
+
+/** What a caller of its ports `http` and `tcp` is given, at these local ports. */
+export function callerSnapshotOf(mesh: InboundMesh, to: { toHttp: number; toTcp: number }) {
+  const outbound = [
+    { port: to.toHttp, service: 'orders', servicePort: 'http' },
+    { port: to.toTcp, service: 'orders', servicePort: 'tcp' },
+  ]
+  return snapshotsOf(mesh, outbound)('web')
+}
+
+function snapshotsOf(
+  mesh: InboundMesh,
+  outbound: readonly { port: number; service: string; servicePort: string }[],
+) {
   const { inbound, policies = [], mtls = {}, peer, svidLifetimeSeconds = 86_400 } = mesh
   const { model, problems } = translate(
     makeInput({
@@ -50,7 +66,10 @@ export function snapshotOf(mesh: InboundMesh) {
         mtls: { mode: 'STRICT', minTLSVersion: 'TLSv1_3', ...mtls },
         svid: { lifetimeSeconds: svidLifetimeSeconds },
       }),
-      workloadEntries: [makeWorkloadEntry('orders', { inbound }, { labels: { app: 'orders' } })],
+      workloadEntries: [
+        makeWorkloadEntry('orders', { inbound }, { labels: { app: 'orders' } }),
+        makeWorkloadEntry('web', outbound.length === 0 ? {} : { outbound }),
+      ],
       peerAuthentications: peer === undefined ? [] : [makePeerAuthentication('orders', peer)],
       policies: policies.map((spec, i) => ({
         object: makePolicy(`p${i}`, {
@@ -60,11 +79,13 @@ export function snapshotOf(mesh: InboundMesh) {
       })),
     }),
   )
-  const workload = model?.workloads.get('shop/orders')
-  if (model === undefined || workload === undefined || problems.length > 0) {
-    throw new Error(JSON.stringify(problems))
+  return (name: string) => {
+    const workload = model?.workloads.get(`shop/${name}`)
+    if (model === undefined || workload === undefined || problems.length > 0) {
+      throw new Error(JSON.stringify(problems))
+    }
+    return buildSnapshot(workload, model.mesh, { trustBundle: [ca.root.der] })
   }
-  return buildSnapshot(workload, model.mesh, { trustBundle: [ca.root.der] })
 }
 
 export async function startInbound(t: Test, mesh: InboundMesh): Promise<TestEnvoy> {

@@ -9,6 +9,7 @@ import {
   type JsonValue,
   toJson,
 } from '@bufbuild/protobuf'
+import { StringValueSchema } from '@bufbuild/protobuf/wkt'
 import { TYPE_URLS, type TypeUrl, type XdsSnapshot } from '../../common/xds.ts'
 import { ClusterSchema } from '../../proto/gen/envoy/config/cluster/v3/cluster_pb.js'
 import { TypedExtensionConfigSchema } from '../../proto/gen/envoy/config/core/v3/extension_pb.js'
@@ -81,6 +82,7 @@ const registry = createRegistry(
   PreviousHostsPredicateSchema,
   RouterSchema,
   SetFilterStateSchema,
+  StringValueSchema,
   TcpGrpcAccessLogConfigSchema,
   TcpProxySchema,
   TlsInspectorSchema,

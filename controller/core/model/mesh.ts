@@ -7,7 +7,7 @@ import type { PolicyMode, PolicySet } from '../../../common/policy-set.ts'
 import type { BackendTraffic, InboundLimits } from './traffic.ts'
 
 export type Protocol = 'HTTP' | 'HTTP2' | 'GRPC' | 'TCP'
-export type MtlsMode = 'STRICT' | 'PERMISSIVE'
+export type MtlsMode = 'STRICT' | 'PERMISSIVE' | 'DISABLE'
 export type TlsVersion = 'TLSv1_2' | 'TLSv1_3'
 
 export interface MeshSettings {
@@ -48,6 +48,8 @@ export interface InboundPort {
 export interface Endpoint {
   readonly address: string
   readonly port: number
+  /** What the endpoint takes. Plaintext is spoken to `DISABLE` only, mutual TLS to all others. */
+  readonly mtls: MtlsMode
 }
 
 /** One local port by which the app reaches a service; Envoy listens on `address:port`. */

@@ -103,6 +103,7 @@ function translateWorkloads(input: TranslationInput, mesh: MeshSettings): Worklo
       services,
       claims,
       traffic,
+      modeOf: peers.modeOf,
     })
     problems.push(...more)
     const policySet = toPolicySet(draft, mesh, policies.byWorkload)

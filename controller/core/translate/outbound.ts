@@ -8,6 +8,7 @@ import type { OutboundPort, Protocol } from '../model/mesh.ts'
 import { canonicalAddress, isLoopback } from './address.ts'
 import type { TrafficTranslation } from './backend-traffic-policy.ts'
 import { compareText, refOf } from './objects.ts'
+import type { PeerAuthenticationTranslation } from './peer-authentication.ts'
 import { type PortClaims, refusedKey } from './port-claims.ts'
 import type { InboundDraft, WorkloadDraft } from './workload-entry.ts'
 
@@ -53,16 +54,19 @@ export interface OutboundTranslation {
   readonly problems: readonly Problem[]
 }
 
+type ModeOf = PeerAuthenticationTranslation['modeOf']
+
 /** What outbound ports are resolved against. */
 export interface Surroundings {
   readonly services: Services
   readonly claims: PortClaims
   readonly traffic: TrafficTranslation
+  readonly modeOf: ModeOf
 }
 
 export function translateOutbound(
   draft: WorkloadDraft,
-  { services, claims, traffic }: Surroundings,
+  { services, claims, traffic, modeOf }: Surroundings,
 ): OutboundTranslation {
   const outbound: OutboundPort[] = []
   const problems: Problem[] = []
@@ -86,8 +90,8 @@ export function translateOutbound(
       port: spec.port,
       destination,
       protocol: spec.protocol ?? protocolOf(backends),
-      ...resolve(backends ?? []),
       ...(settings === undefined ? {} : { traffic: settings }),
+      ...resolve(backends ?? [], modeOf),
     })
   }
   return { outbound, problems }
@@ -109,10 +113,14 @@ function protocolOf(backends: readonly Backend[] | undefined): Protocol {
   return backends?.[0]?.inbound.protocol ?? 'HTTP'
 }
 
-function resolve(backends: readonly Backend[]): Pick<OutboundPort, 'endpoints' | 'serverIds'> {
-  const endpoints = backends.map(({ inbound }) => ({
+function resolve(
+  backends: readonly Backend[],
+  modeOf: ModeOf,
+): Pick<OutboundPort, 'endpoints' | 'serverIds'> {
+  const endpoints = backends.map(({ draft, inbound }) => ({
     address: inbound.address,
     port: inbound.port,
+    mtls: modeOf(draft, inbound.port),
   }))
   return {
     endpoints: endpoints.sort((a, b) => compareText(a.address, b.address) || a.port - b.port),

@@ -19,7 +19,7 @@ import { buildAssignment } from './endpoint.ts'
 import { buildHttp2Options } from './http2.ts'
 import * as limits from './limits.ts'
 import { appClusterName, serviceClusterName } from './names.ts'
-import { buildUpstreamTls } from './tls.ts'
+import { buildPlaintextMatches, buildUpstreamTls } from './tls.ts'
 
 const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
 
@@ -49,6 +49,7 @@ export function buildServiceCluster(port: OutboundPort, mesh: MeshSettings): Clu
     edsClusterConfig: { edsConfig: fromAds() },
     lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,
     transportSocket: buildUpstreamTls(port, mesh),
+    transportSocketMatches: buildPlaintextMatches(),
     typedExtensionProtocolOptions: {
       [HTTP_OPTIONS]: pack(HttpProtocolOptionsSchema, {
         commonHttpProtocolOptions: {

@@ -1,4 +1,7 @@
-/** Addresses behind a cluster, as EDS resource and as a fixed cluster's own list. */
+/**
+ * Addresses behind a cluster, as EDS resource and as a fixed cluster's own list. An endpoint that takes plaintext only
+ * says so by metadata, which the cluster's `transportSocketMatches` read; whoever says nothing is called by mutual TLS.
+ */
 import { create } from '@bufbuild/protobuf'
 import {
   type ClusterLoadAssignment,
@@ -7,19 +10,25 @@ import {
 import type { Endpoint } from '../model/mesh.ts'
 import { socketAddress } from './encode.ts'
 
+/** What a plaintext endpoint's metadata must hold. */
+export const PLAINTEXT_MATCH = { plaintext: true }
+
+const PLAINTEXT_METADATA = { filterMetadata: { 'envoy.transport_socket_match': PLAINTEXT_MATCH } }
+
 export function buildAssignment(
   clusterName: string,
-  endpoints: readonly Endpoint[],
+  endpoints: readonly (Pick<Endpoint, 'address' | 'port'> & Partial<Endpoint>)[],
 ): ClusterLoadAssignment {
   return create(ClusterLoadAssignmentSchema, {
     clusterName,
     endpoints: [
       {
-        lbEndpoints: endpoints.map(({ address, port }) => ({
+        lbEndpoints: endpoints.map(({ address, port, mtls }) => ({
           hostIdentifier: {
             case: 'endpoint' as const,
             value: { address: socketAddress(address, port) },
           },
+          ...(mtls === 'DISABLE' ? { metadata: PLAINTEXT_METADATA } : {}),
         })),
       },
     ],

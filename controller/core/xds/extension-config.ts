@@ -24,7 +24,14 @@ import { readPeerState } from '../lanes/peer-state.ts'
 import type { InboundPort } from '../model/mesh.ts'
 import { duration, pack } from './encode.ts'
 import * as limits from './limits.ts'
-import { AUTHZ_CLUSTER, extAuthzName, rbacName, transportsOf } from './names.ts'
+import {
+  AUTHZ_CLUSTER,
+  decidedAtOnce,
+  extAuthzName,
+  isTcpChain,
+  rbacName,
+  transportsOf,
+} from './names.ts'
 
 /** Tells the sidecar whether the body was buffered for this call. */
 const BODY_METADATA = 'x-postern-body'
@@ -35,13 +42,15 @@ export function buildExtensionConfigs(
   set: PolicySet,
 ): readonly TypedExtensionConfig[] {
   return transportsOf(port).flatMap((transport) => {
-    const at = { port: port.port, transport }
+    const at = {
+      port: port.port,
+      transport: transport === 'tls' ? transport : 'plaintext',
+    } as const
     const name = rbacName(port.port, transport)
-    if (port.protocol === 'TCP') {
+    if (isTcpChain(port, transport)) {
+      const isInner = decidedAtOnce(port).includes(transport)
       const rbac = buildNetworkRbac(set, at)
-      return [
-        toConfig(name, pack(NetworkRbacSchema, port.serverFirst ? readPeerState(rbac) : rbac)),
-      ]
+      return [toConfig(name, pack(NetworkRbacSchema, isInner ? readPeerState(rbac) : rbac))]
     }
     return [
       toConfig(name, pack(HttpRbacSchema, buildHttpRbac(set, at))),

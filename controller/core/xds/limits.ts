@@ -21,6 +21,9 @@ export const TCP_BACKLOG = 1024
 /** Until the first bytes tell TLS from plaintext. Envoy's 15 s is a gift to those who hold connections open. */
 export const LISTENER_FILTERS_TIMEOUT_MS = 5000
 
+/** On a server-first port under PERMISSIVE, who has sent nothing for so long is taken for plaintext. A mesh proxy sends its first bytes at once. */
+export const SILENT_PLAINTEXT_MS = 1000
+
 /** From a connection's accept to the end of its TLS handshake; a handshake is two round trips. */
 export const HANDSHAKE_TIMEOUT_MS = 10_000
 

@@ -1,6 +1,6 @@
 /**
- * The listener of an inbound port. TLS and plaintext have a chain each; STRICT leaves out the plaintext chain and
- * nothing else, so that a change of mode keeps the TLS chain and its connections, and plaintext finds no chain.
+ * The listener of an inbound port: a chain for each way to reach it (chain-matcher.ts chooses). Chains are the same in
+ * every mode that has them, so that from PERMISSIVE to STRICT mesh connections stay and all others end.
  */
 import { create } from '@bufbuild/protobuf'
 import { TrafficDirection } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
@@ -8,6 +8,7 @@ import {
   type Filter,
   type FilterChain,
   FilterChainSchema,
+  ListenerFilterSchema,
 } from '../../../proto/gen/envoy/config/listener/v3/listener_components_pb.js'
 import {
   type Listener,
@@ -15,10 +16,11 @@ import {
 } from '../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
 import { TlsInspectorSchema } from '../../../proto/gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js'
 import type { InboundPort, MeshSettings } from '../model/mesh.ts'
+import { buildChainMatcher } from './chain-matcher.ts'
 import { duration, pack, socketAddress } from './encode.ts'
 import { buildInboundHttp } from './http-connection-manager.ts'
 import * as limits from './limits.ts'
-import { listenerName, type Transport, transportsOf } from './names.ts'
+import { decidedAtOnce, isTcpChain, listenerName, type Transport, transportsOf } from './names.ts'
 import { buildServerFirstChain } from './server-first.ts'
 import { buildInboundTcp } from './tcp-proxy.ts'
 import { buildDownstreamTls } from './tls.ts'
@@ -32,22 +34,32 @@ export function buildInboundListener(port: InboundPort, mesh: MeshSettings): Lis
     tcpBacklogSize: limits.TCP_BACKLOG,
     // One socket: with SO_REUSEPORT another process of this user could take a share of the connections.
     enableReusePort: false,
-    listenerFilters: [
-      {
-        name: 'envoy.filters.listener.tls_inspector',
-        configType: { case: 'typedConfig', value: pack(TlsInspectorSchema, {}) },
-      },
-    ],
-    listenerFiltersTimeout: duration(limits.LISTENER_FILTERS_TIMEOUT_MS),
+    ...(port.mtls === 'DISABLE' ? {} : buildTlsInspector(port)),
+    filterChainMatcher: buildChainMatcher(port.mtls),
     filterChains: transportsOf(port).map((transport) => buildChain(port, transport, mesh)),
   })
 }
 
+/** Tells TLS from other bytes. Where no TLS is taken nobody has to wait for it. */
+function buildTlsInspector(port: InboundPort) {
+  const mayWait = port.serverFirst && port.mtls === 'PERMISSIVE'
+  return {
+    listenerFilters: [
+      create(ListenerFilterSchema, {
+        name: 'envoy.filters.listener.tls_inspector',
+        configType: { case: 'typedConfig', value: pack(TlsInspectorSchema, {}) },
+      }),
+    ],
+    listenerFiltersTimeout: duration(
+      mayWait ? limits.SILENT_PLAINTEXT_MS : limits.LISTENER_FILTERS_TIMEOUT_MS,
+    ),
+    continueOnListenerFiltersTimeout: mayWait,
+  }
+}
+
 function buildChain(port: InboundPort, transport: Transport, mesh: MeshSettings): FilterChain {
-  const transportProtocol = transport === 'tls' ? 'tls' : 'raw_buffer'
   return create(FilterChainSchema, {
     name: transport,
-    filterChainMatch: { transportProtocol },
     transportSocketConnectTimeout: duration(limits.HANDSHAKE_TIMEOUT_MS),
     ...(transport === 'tls' ? { transportSocket: buildDownstreamTls(port, mesh) } : {}),
     filters: buildFilters(port, transport, mesh),
@@ -55,8 +67,8 @@ function buildChain(port: InboundPort, transport: Transport, mesh: MeshSettings)
 }
 
 function buildFilters(port: InboundPort, transport: Transport, mesh: MeshSettings): Filter[] {
-  if (port.protocol !== 'TCP') return [buildInboundHttp(port, transport, mesh)]
-  return port.serverFirst
+  if (!isTcpChain(port, transport)) return [buildInboundHttp(port, transport, mesh)]
+  return decidedAtOnce(port).includes(transport)
     ? buildServerFirstChain(port, transport, mesh)
     : buildInboundTcp(port, transport, mesh)
 }

@@ -2,10 +2,16 @@
  * Names of the resources of one proxy. They stand in logs, metrics and config dumps, so they say what a thing is.
  * Inbound and outbound listeners are named by port: a workload has one of each per port (core/translate sees to it).
  */
-import type { InboundPort, OutboundPort } from '../model/mesh.ts'
+import type { InboundPort, MtlsMode, OutboundPort } from '../model/mesh.ts'
 
-/** How a connection reached an inbound port. Each has its own filter chain and its own deciding filters. */
-export type Transport = 'tls' | 'plaintext'
+/**
+ * How a connection reached an inbound port: mesh TLS, no TLS, or TLS that is the app's own and is passed on as it is.
+ * Each has its own filter chain and its own deciding filters.
+ */
+export type Transport = 'tls' | 'plaintext' | 'passthrough'
+
+/** What mesh proxies offer as ALPN, so that a PERMISSIVE port tells their TLS from an app's own. */
+export const MESH_ALPN = 'postern'
 
 /** Clusters of the sidecar itself, in Envoy's bootstrap (sidecar/core/envoy). */
 export const AUTHZ_CLUSTER = 'postern_authz'
@@ -44,7 +50,23 @@ export function extAuthzName(port: number, transport: Transport): string {
   return `ext_authz/${port}/${transport}`
 }
 
+const TRANSPORTS: Readonly<Record<MtlsMode, readonly Transport[]>> = {
+  STRICT: ['tls'],
+  PERMISSIVE: ['tls', 'plaintext', 'passthrough'],
+  DISABLE: ['plaintext'],
+}
+
 /** The transports that an inbound port takes. */
 export function transportsOf(port: InboundPort): readonly Transport[] {
-  return port.mtls === 'STRICT' ? ['tls'] : ['tls', 'plaintext']
+  return TRANSPORTS[port.mtls]
+}
+
+/** Whether a chain carries bytes that only rules on TCP can judge: all of them, where Envoy can't read what they are. */
+export function isTcpChain(port: InboundPort, transport: Transport): boolean {
+  return port.protocol === 'TCP' || transport === 'passthrough'
+}
+
+/** Transports whose connections are decided before a byte has come. TLS passed through is begun by the client. */
+export function decidedAtOnce(port: InboundPort): readonly Transport[] {
+  return port.serverFirst ? transportsOf(port).filter((t) => t !== 'passthrough') : []
 }

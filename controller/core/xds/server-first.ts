@@ -47,7 +47,7 @@ import { buildCommon } from './cluster.ts'
 import { duration, pack } from './encode.ts'
 import { buildNetworkRbacSlot } from './extension-slot.ts'
 import * as limits from './limits.ts'
-import { admitName, appClusterName, decideName, type Transport, transportsOf } from './names.ts'
+import { admitName, appClusterName, decidedAtOnce, decideName, type Transport } from './names.ts'
 import { buildTcpLife, toTcpProxy } from './tcp-proxy.ts'
 
 /** The chain that callers reach: it says who they are, and asks. */
@@ -77,7 +77,7 @@ export function buildServerFirstChain(
 /** The internal listeners of a server-first port; none for others. */
 export function buildInnerListeners(port: InboundPort): readonly Listener[] {
   if (!port.serverFirst) return []
-  const decide = transportsOf(port).map((transport) =>
+  const decide = decidedAtOnce(port).map((transport) =>
     buildInternal(decideName(port.port, transport), [
       buildNetworkRbacSlot(port.port, transport),
       toTcpProxy({
@@ -110,7 +110,7 @@ export function buildInnerClusters(port: InboundPort): readonly Cluster[] {
     }),
   )
   return [
-    ...transportsOf(port).map((t) => buildCluster(decideName(port.port, t), withHeader)),
+    ...decidedAtOnce(port).map((t) => buildCluster(decideName(port.port, t), withHeader)),
     buildCluster(admitName(port.port), raw),
   ]
 }

@@ -9,6 +9,7 @@ import {
   type TransportSocket,
   TransportSocketSchema,
 } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
+import { RawBufferSchema } from '../../../proto/gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js'
 import {
   SubjectAltNameMatcher_SanType,
   TlsParameters_TlsProtocol,
@@ -21,6 +22,8 @@ import {
 } from '../../../proto/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
 import type { InboundPort, MeshSettings, OutboundPort } from '../model/mesh.ts'
 import { fromSds, pack } from './encode.ts'
+import { PLAINTEXT_MATCH } from './endpoint.ts'
+import { MESH_ALPN } from './names.ts'
 
 /** What no certificate's URI SAN is: it isn't even a SPIFFE id. Pinned where no server is trusted. */
 const NOBODY = 'postern:no-server'
@@ -47,7 +50,7 @@ export function buildDownstreamTls(port: InboundPort, mesh: MeshSettings): Trans
 
 /**
  * TLS towards a destination (secure naming). SNI is `<service>.<namespace>.postern`, a label for logs: who the server
- * is, its pinned SPIFFE id says. No ALPN: Envoy offers the one that the connection's protocol needs.
+ * is, its pinned SPIFFE id says. The ALPN token says "mesh" to a PERMISSIVE server; HTTP/2 is known by its preface.
  */
 export function buildUpstreamTls(port: OutboundPort, mesh: MeshSettings): TransportSocket {
   const { service, namespace } = port.destination
@@ -58,7 +61,7 @@ export function buildUpstreamTls(port: OutboundPort, mesh: MeshSettings): Transp
     configType: {
       case: 'typedConfig',
       value: pack(UpstreamTlsContextSchema, {
-        commonTlsContext: buildCommon(mesh, sans, []),
+        commonTlsContext: buildCommon(mesh, sans, [MESH_ALPN]),
         sni: `${service}.${namespace}.postern`,
         maxSessionKeys: 0,
       }),
@@ -92,4 +95,13 @@ function buildCommon(
       },
     },
   })
+}
+
+/** For endpoints whose mode is DISABLE, by their metadata: no TLS, so nobody is checked and nobody is named. */
+export function buildPlaintextMatches() {
+  const transportSocket = create(TransportSocketSchema, {
+    name: 'envoy.transport_sockets.raw_buffer',
+    configType: { case: 'typedConfig', value: pack(RawBufferSchema, {}) },
+  })
+  return [{ name: 'plaintext', match: PLAINTEXT_MATCH, transportSocket }]
 }

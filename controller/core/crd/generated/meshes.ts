@@ -47,9 +47,9 @@ export interface MeshDefaultAction {
  */
 export interface MeshMtls {
   /**
-   * `STRICT`: only mutual TLS is accepted. `PERMISSIVE`: plaintext too. A PeerAuthentication overrides it. Default: `STRICT`.
+   * `STRICT`: only mutual TLS is accepted. `PERMISSIVE`: plaintext and an app's own TLS too, without an identity. `DISABLE`: plaintext only. A PeerAuthentication overrides it. Default: `STRICT`.
    */
-  readonly mode: 'STRICT' | 'PERMISSIVE'
+  readonly mode: 'STRICT' | 'PERMISSIVE' | 'DISABLE'
   /**
    * Lowest TLS version that is accepted. Default: `TLSv1_3`.
    */

@@ -3,7 +3,7 @@
 import type {Condition, ObjectMeta} from '../object-meta.ts'
 
 /**
- * How workloads may be called: by mutual TLS only, or in plaintext too. Port over workload over namespace over Mesh; the oldest wins a tie. In the namespace of the controller (`postern-system`), one without selector is mesh-wide.
+ * How workloads may be called: by mutual TLS only, in plaintext too, or in plaintext only. Port over workload over namespace over Mesh; the oldest wins a tie. In the namespace of the controller (`postern-system`), one without selector is mesh-wide.
  */
 export interface PeerAuthentication {
   readonly apiVersion: 'postern.dev/v1alpha1'
@@ -39,15 +39,15 @@ export interface PeerAuthenticationSelector {
  */
 export interface PeerAuthenticationMtls {
   /**
-   * `STRICT`: only mutual TLS is accepted. `PERMISSIVE`: plaintext too.
+   * `STRICT`: only mutual TLS is accepted. `PERMISSIVE`: plaintext and the app's own TLS too, without an identity. `DISABLE`: plaintext only; nobody has an identity, and callers of the mesh speak plaintext.
    */
-  readonly mode: 'STRICT' | 'PERMISSIVE'
+  readonly mode: 'STRICT' | 'PERMISSIVE' | 'DISABLE'
 }
 export interface PeerAuthenticationPortLevelMtls {
   /**
-   * `STRICT`: only mutual TLS is accepted. `PERMISSIVE`: plaintext too.
+   * `STRICT`: only mutual TLS is accepted. `PERMISSIVE`: plaintext and the app's own TLS too, without an identity. `DISABLE`: plaintext only; nobody has an identity, and callers of the mesh speak plaintext.
    */
-  readonly mode: 'STRICT' | 'PERMISSIVE'
+  readonly mode: 'STRICT' | 'PERMISSIVE' | 'DISABLE'
 }
 /**
  * What the controller made of this object. Written by the controller only.

@@ -49,7 +49,7 @@ t.test('makes the model of two services', async (t) => {
         port: 9001,
         destination: { namespace: 'shop', service: 'orders', port: 'http' },
         protocol: 'HTTP',
-        endpoints: [{ address: '127.0.0.1', port: 8001 }],
+        endpoints: [{ address: '127.0.0.1', port: 8001, mtls: 'STRICT' }],
         serverIds: ['spiffe://shop.example/ns/shop/sa/orders'],
       },
     ],

@@ -104,7 +104,7 @@ function inlineEndpoints(endpoints: ReadonlyMap<string, JsonObject>): Rewrite {
   return (object) => {
     if (object.type !== 'EDS') return object
     const { edsClusterConfig, ...rest } = object
-    const name = String((edsClusterConfig as JsonObject).serviceName)
+    const name = String((edsClusterConfig as JsonObject).serviceName ?? object.name)
     return { ...rest, type: 'STATIC', loadAssignment: lookUp(endpoints, name) }
   }
 }

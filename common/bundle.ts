@@ -11,6 +11,7 @@ import { MeshError } from './errors.ts'
 import { FEATURES, missingFeatures, parseFeatures } from './features.ts'
 import type { PolicySet } from './policy-set.ts'
 import { parsePolicySet } from './policy-set-shape.ts'
+import { remember } from './remember.ts'
 
 export interface BundleContent {
   readonly set: PolicySet
@@ -51,13 +52,34 @@ export function bundleRevision(policiesJson: Uint8Array, wasmDigests: Iterable<s
   return sha256Hex(lines.join('\n'))
 }
 
-/** JSON with sorted keys: equal values, equal bytes. */
+/** JSON with sorted keys: equal values, equal bytes. What JSON can't say is left out, as `JSON.stringify` does. */
 export function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_key, v: unknown) =>
-    typeof v === 'object' && v !== null && !Array.isArray(v)
-      ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
-      : v,
-  )
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  if ('toJSON' in value && typeof value.toJSON === 'function') return canonicalJson(value.toJSON())
+  if (Array.isArray(value)) return `[${value.map((v) => canonicalJson(v) ?? 'null').join(',')}]`
+  const fields = Object.keys(value)
+    .sort()
+    .flatMap((key) => {
+      const text = canonicalJson((value as Record<string, unknown>)[key])
+      return text === undefined ? [] : `${JSON.stringify(key)}:${text}`
+    })
+  return `{${fields.join(',')}}`
+}
+
+const digestOf = remember((bytes: Uint8Array) => sha256Hex(bytes))
+
+/** The revision that `packBundle` gives. Errors: the same. */
+export function revisionOf(content: BundleContent): string {
+  const digests = namedDigests(content.set)
+  for (const digest of digests) moduleOf(content, digest)
+  return bundleRevision(Buffer.from(canonicalJson(content.set)), digests)
+}
+
+function moduleOf({ wasm }: BundleContent, digest: string): Uint8Array {
+  const bytes = wasm.get(digest)
+  if (bytes === undefined) throw invalid(`wasm module ${digest} is missing`)
+  if (digestOf(bytes) !== digest) throw invalid(`wasm module ${digest} has another digest`)
+  return bytes
 }
 
 /**
@@ -80,12 +102,7 @@ export async function packBundle(
     [MANIFEST, Buffer.from(manifest)],
     [POLICIES, policies],
   ]
-  for (const digest of digests) {
-    const bytes = content.wasm.get(digest)
-    if (bytes === undefined) throw invalid(`wasm module ${digest} is missing`)
-    if (sha256Hex(bytes) !== digest) throw invalid(`wasm module ${digest} has another digest`)
-    files.push([`wasm/${digest}.wasm`, bytes])
-  }
+  for (const digest of digests) files.push([`wasm/${digest}.wasm`, moduleOf(content, digest)])
   const archive = gzipSync(await tar(files))
   archive[GZIP_OS] = 255
   return { revision, archive }

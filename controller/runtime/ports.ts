@@ -55,8 +55,8 @@ export interface PolicyBundle {
   readonly workload: string
   /** Content hash; the ETag is this in double quotes. */
   readonly revision: string
-  /** gzip-compressed tar. */
-  readonly archive: Uint8Array
+  /** The gzip-compressed tar. */
+  readonly pack: () => Promise<Uint8Array>
   /** Tokens of common/features.ts that a sidecar must have named to be given it. Absent: none. */
   readonly requires?: readonly string[]
 }

@@ -14,6 +14,9 @@ export type ProxyReport = Pick<
 export type ProxyAbilities = Pick<ProxyState, 'version' | 'features'>
 
 interface Entry {
+  readonly nodeId: string
+  /** What is known, as a value; undefined: made anew when it is asked for. */
+  state: ProxyState | undefined
   /** Open xDS and status streams. */
   streams: number
   report: ProxyReport
@@ -44,16 +47,16 @@ const MAX_NACKS = 200
 export class ProxyTable implements ProxyRegistry {
   readonly #entries = new Map<string, Entry>()
   readonly #listeners = new Set<() => void>()
+  /** Entries by name; undefined: one came or went. */
+  #sorted: readonly Entry[] | undefined
 
+  /** Sorted by node id. A proxy of which nothing new was heard is the same value as before. */
   list(): readonly ProxyState[] {
-    return [...this.#entries].sort(byName).map(([nodeId, entry]) => ({
-      nodeId,
-      connected: entry.streams > 0,
-      ...entry.report,
-      ...entry.abilities,
-      ackedGeneration: entry.ackedGeneration,
-      nacks: toNacks([...entry.nacks.values()]),
-    }))
+    this.#sorted ??= [...this.#entries.values()].sort(byName)
+    return this.#sorted.map((entry) => {
+      entry.state ??= toState(entry)
+      return entry.state
+    })
   }
 
   onChange(listener: () => void): () => void {
@@ -65,7 +68,7 @@ export class ProxyTable implements ProxyRegistry {
   opened(nodeId: string): () => void {
     const entry = this.#entryOf(nodeId)
     entry.streams += 1
-    this.#changed()
+    this.#changed(entry)
     let isOpen = true
     return () => {
       if (!isOpen) return
@@ -75,60 +78,71 @@ export class ProxyTable implements ProxyRegistry {
         entry.report = { ...GONE, bundleRevision: '' }
         entry.ackedGeneration = ''
       }
-      this.#changed()
+      this.#changed(entry)
     }
   }
 
   /** A refusal stands for each resource until that one is ACKed or gone: another's ACK says nothing of it. */
   nacked(nodeId: string, typeUrl: string, names: readonly string[], message: string): void {
-    const { nacks } = this.#entryOf(nodeId)
+    const entry = this.#entryOf(nodeId)
+    const { nacks } = entry
     // A removal that is refused has no name; the next ACK of the type ends it.
     for (const name of names.length === 0 ? [''] : names.slice(0, MAX_NACKS))
       if (nacks.size < MAX_NACKS) nacks.set(`${typeUrl} ${name}`, { typeUrl, name, message })
-    this.#changed()
+    this.#changed(entry)
   }
 
   acked(nodeId: string, typeUrl: string, names: readonly string[]): void {
-    const { nacks } = this.#entryOf(nodeId)
+    const entry = this.#entryOf(nodeId)
+    const { nacks } = entry
     const before = nacks.size
     if (before === 0) return
     for (const name of ['', ...names]) nacks.delete(`${typeUrl} ${name}`)
-    if (nacks.size < before) this.#changed()
+    if (nacks.size < before) this.#changed(entry)
   }
 
   /** A new xDS stream is told everything that was refused again, so old refusals are forgotten. */
   forgetNacks(nodeId: string, typeUrl: string): void {
-    const { nacks } = this.#entryOf(nodeId)
+    const entry = this.#entryOf(nodeId)
+    const { nacks } = entry
     for (const [key, nack] of nacks) if (nack.typeUrl === typeUrl) nacks.delete(key)
+    entry.state = undefined
   }
 
   settled(nodeId: string, generation: string): void {
     const entry = this.#entryOf(nodeId)
     if (entry.ackedGeneration === generation) return
     entry.ackedGeneration = generation
-    this.#changed()
+    this.#changed(entry)
   }
 
   described(nodeId: string, abilities: ProxyAbilities): void {
-    this.#entryOf(nodeId).abilities = abilities
-    this.#changed()
+    const entry = this.#entryOf(nodeId)
+    entry.abilities = abilities
+    this.#changed(entry)
   }
 
   reported(nodeId: string, report: ProxyReport): void {
-    this.#entryOf(nodeId).report = report
-    this.#changed()
+    const entry = this.#entryOf(nodeId)
+    entry.report = report
+    this.#changed(entry)
   }
 
   /** Forgets proxies of workloads that are no more. */
   retain(nodeIds: ReadonlySet<string>): void {
     for (const [nodeId, entry] of this.#entries)
-      if (!nodeIds.has(nodeId) && entry.streams === 0) this.#entries.delete(nodeId)
+      if (!nodeIds.has(nodeId) && entry.streams === 0) {
+        this.#entries.delete(nodeId)
+        this.#sorted = undefined
+      }
   }
 
   #entryOf(nodeId: string): Entry {
     const known = this.#entries.get(nodeId)
     if (known !== undefined) return known
     const entry: Entry = {
+      nodeId,
+      state: undefined,
       streams: 0,
       report: NO_REPORT,
       abilities: UNKNOWN,
@@ -136,15 +150,28 @@ export class ProxyTable implements ProxyRegistry {
       nacks: new Map(),
     }
     this.#entries.set(nodeId, entry)
+    this.#sorted = undefined
     return entry
   }
 
-  #changed(): void {
+  #changed(entry: Entry): void {
+    entry.state = undefined
     for (const listener of this.#listeners) listener()
   }
 }
 
-function byName([a]: readonly [string, Entry], [b]: readonly [string, Entry]): number {
+function toState(entry: Entry): ProxyState {
+  return {
+    nodeId: entry.nodeId,
+    connected: entry.streams > 0,
+    ...entry.report,
+    ...entry.abilities,
+    ackedGeneration: entry.ackedGeneration,
+    nacks: toNacks([...entry.nacks.values()]),
+  }
+}
+
+function byName({ nodeId: a }: Entry, { nodeId: b }: Entry): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 

@@ -1,11 +1,12 @@
 /**
  * From a model to what is served: one XdsSnapshot and one PolicyBundle for each workload, complete or not at all.
- * Bundles are packed once for each content; equal models make equal publications.
+ * Equal models make equal publications; what did not change is the same value.
  */
 import { sha256Hex } from '../../common/bundle.ts'
+import { remember, rememberAsked } from '../../common/remember.ts'
 import type { XdsSnapshot } from '../../common/xds.ts'
-import { buildBundle, bundleKey } from '../core/bundle/bundle.ts'
-import { type Model, nodeId, type Workload } from '../core/model/mesh.ts'
+import { buildBundle } from '../core/bundle/bundle.ts'
+import { type MeshSettings, type Model, nodeId, type Workload } from '../core/model/mesh.ts'
 import { buildSnapshot } from '../core/xds/snapshot.ts'
 import type { PolicyBundle } from './ports.ts'
 
@@ -19,41 +20,32 @@ export interface Publication {
   readonly generation: string
 }
 
-interface Packed {
-  readonly key: string
-  readonly bundle: PolicyBundle
-}
+/** What a workload is served is made again only when the workload, as a value, is another (core/translate). */
+const snapshotOf = remember(
+  (workload: Workload, mesh: MeshSettings, trustBundle: readonly Uint8Array[]) =>
+    buildSnapshot(workload, mesh, { trustBundle }),
+)
+const bundleOf = rememberAsked(
+  (workload: Workload, module: (digest: string) => Uint8Array | undefined) =>
+    buildBundle(workload, module),
+)
 
-export class Publications {
-  /** By workload UID; only those of the last publication. */
-  #packed: ReadonlyMap<string, Packed> = new Map()
-
-  async build(
-    model: Model,
-    parts: {
-      readonly trustBundle: readonly Uint8Array[]
-      readonly wasm: ReadonlyMap<string, Uint8Array>
-    },
-  ): Promise<Publication> {
-    const snapshots = new Map<string, XdsSnapshot>()
-    const bundles = new Map<string, PolicyBundle>()
-    const packed = new Map<string, Packed>()
-    for (const workload of model.workloads.values()) {
-      const id = nodeId(workload)
-      snapshots.set(id, buildSnapshot(workload, model.mesh, { trustBundle: parts.trustBundle }))
-      const entry = await this.#pack(workload, parts.wasm)
-      packed.set(workload.uid, entry)
-      bundles.set(id, entry.bundle)
-    }
-    this.#packed = packed
-    return { model, snapshots, bundles, generation: generationOf(snapshots, bundles) }
+export function buildPublication(
+  model: Model,
+  parts: {
+    readonly trustBundle: readonly Uint8Array[]
+    readonly wasm: ReadonlyMap<string, Uint8Array>
+  },
+): Publication {
+  const snapshots = new Map<string, XdsSnapshot>()
+  const bundles = new Map<string, PolicyBundle>()
+  const module = (digest: string) => parts.wasm.get(digest)
+  for (const workload of model.workloads.values()) {
+    const id = nodeId(workload)
+    snapshots.set(id, snapshotOf(workload, model.mesh, parts.trustBundle))
+    bundles.set(id, bundleOf(workload, module))
   }
-
-  async #pack(workload: Workload, wasm: ReadonlyMap<string, Uint8Array>): Promise<Packed> {
-    const key = bundleKey(workload)
-    const known = this.#packed.get(workload.uid)
-    return known?.key === key ? known : { key, bundle: await buildBundle(workload, wasm) }
-  }
+  return { model, snapshots, bundles, generation: generationOf(snapshots, bundles) }
 }
 
 function generationOf(

@@ -4,7 +4,7 @@
  * Never publishes what is not stored, never stores what is not wholly accepted, never forgets the last good.
  */
 import type { Clock } from '../../common/clock.ts'
-import { encodeGeneration, wasmDigests } from '../core/accept/generation.ts'
+import { isSameState, wasmDigests } from '../core/accept/generation.ts'
 import { type AcceptedState, NOTHING_ACCEPTED } from '../core/accept/objects.ts'
 import { type Proposals, propose } from '../core/accept/propose.ts'
 import { readManifests } from '../core/accept/reading.ts'
@@ -19,7 +19,7 @@ import type {
   RegoCompiler,
 } from './ports.ts'
 import { ProblemLog } from './problem-log.ts'
-import { type Publication, Publications } from './publication.ts'
+import { buildPublication, type Publication } from './publication.ts'
 import { Queue } from './queue.ts'
 
 export interface ReconcilerOptions {
@@ -70,10 +70,9 @@ export class Reconciler {
   readonly #compile: CompileCache
   readonly #queue: Queue
   readonly #problemLog: ProblemLog
-  readonly #publications = new Publications()
   readonly #listeners = new Set<() => void>()
   #state: AcceptedState = NOTHING_ACCEPTED
-  #stored = ''
+  #stored = NOTHING_ACCEPTED
   #wasm: ReadonlyMap<string, Uint8Array> = new Map()
   #view: View | undefined
   /** There is, or was, a stored mesh: its keys are never made anew. */
@@ -126,7 +125,7 @@ export class Reconciler {
     this.#hasMesh = loaded.faults.length > 0
     if (loaded.state === undefined) return
     this.#state = loaded.state
-    this.#stored = fingerprint(loaded.state)
+    this.#stored = loaded.state
     this.#wasm = loaded.wasm
     for (const { artifact } of loaded.state.accepted.values()) {
       const wasm = artifact && loaded.wasm.get(artifact.wasmDigest)
@@ -209,10 +208,9 @@ export class Reconciler {
   async #keep({ seen }: Proposals, { accepted }: Settlement): Promise<void> {
     const next: AcceptedState = { accepted, seen }
     const wasm = this.#modulesOf(next)
-    const text = fingerprint(next)
-    if (text !== this.#stored) {
+    if (!isSameState(next, this.#stored)) {
       await this.#options.store.save(next, wasm)
-      this.#stored = text
+      this.#stored = next
     }
     this.#state = next
     this.#wasm = wasm
@@ -237,7 +235,7 @@ export class Reconciler {
       return
     }
     const trustBundle = await authority.ensure(model)
-    const next = await this.#publications.build(model, { trustBundle, wasm: this.#wasm })
+    const next = buildPublication(model, { trustBundle, wasm: this.#wasm })
     const before = this.#view?.publication
     if (before?.generation !== next.generation) {
       await publish(next)
@@ -265,8 +263,4 @@ export class Reconciler {
     this.#problemLog.update(problems)
     for (const listener of this.#listeners) listener()
   }
-}
-
-function fingerprint(state: AcceptedState): string {
-  return encodeGeneration({ sequence: 0, state })
 }

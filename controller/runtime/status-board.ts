@@ -4,11 +4,14 @@
  */
 import type { Clock } from '../../common/clock.ts'
 import type { Problem } from '../../common/errors.ts'
+import { remember, shareEqual } from '../../common/remember.ts'
+import type { XdsSnapshot } from '../../common/xds.ts'
 import type { ObjectKey } from '../core/accept/objects.ts'
 import type { PosternObject } from '../core/crd/index.ts'
 import type { ConditionTime, ConditionTimes } from '../core/status/conditions.ts'
-import { buildStatuses, nackProblems, type Served } from '../core/status/status.ts'
+import { buildStatuses, nackProblems, type Served, type Target } from '../core/status/status.ts'
 import type { ConditionStore, Log, ProxyRegistry, ProxyState } from './ports.ts'
+import type { Publication } from './publication.ts'
 import type { View } from './reconcile.ts'
 
 export interface StatusBoardOptions {
@@ -23,6 +26,8 @@ export interface StatusBoardOptions {
 
 /** Many proxies report at once after a publication; one look serves all of them. */
 const COALESCE_MS = 50
+/** Looking takes at most one part in so many of the time, however large the mesh is. */
+const LOOK_SHARE = 10
 /** Times are written no more often than this. */
 const SAVE_AFTER_MS = 1000
 
@@ -31,7 +36,8 @@ export class StatusBoard {
   #objects: ReadonlyMap<ObjectKey, PosternObject> = new Map()
   #timer: NodeJS.Timeout | undefined
   #times: ConditionTimes = new Map()
-  #saved = ''
+  #saved: ConditionTimes = new Map()
+  #lookMs = 0
   #saveTimer: NodeJS.Timeout | undefined
   #saving: Promise<void> = Promise.resolve()
 
@@ -42,20 +48,24 @@ export class StatusBoard {
   /** Takes over the times of an earlier process. */
   async start(): Promise<void> {
     this.#times = await this.#options.conditions.load()
-    this.#saved = textOf(this.#times)
+    this.#saved = this.#times
   }
 
   /** Something that status is made of may have changed. */
   touch(): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined
-      this.refresh()
-    }, COALESCE_MS)
+    this.#timer ??= setTimeout(
+      () => {
+        this.#timer = undefined
+        this.refresh()
+      },
+      Math.max(COALESCE_MS, this.#lookMs * LOOK_SHARE),
+    )
   }
 
   refresh(): void {
     const view = this.#options.view()
     if (view === undefined) return
+    const startMs = this.#options.clock.monotonic()
     const now = toRfc3339(this.#options.clock.now())
     this.#objects = buildStatuses({
       proposals: view.proposals.proposals,
@@ -73,6 +83,7 @@ export class StatusBoard {
     if (view.isRestored) return
     this.#times = new Map([...this.#objects].map(([key, object]) => [key, timesOf(object)]))
     this.#saveTimer ??= setTimeout(() => this.#save(), SAVE_AFTER_MS)
+    this.#lookMs = this.#options.clock.monotonic() - startMs
   }
 
   /** As of now; sorted by key. */
@@ -114,22 +125,24 @@ export class StatusBoard {
   #save(): void {
     clearTimeout(this.#saveTimer)
     this.#saveTimer = undefined
-    const text = textOf(this.#times)
-    if (text === this.#saved) return
-    this.#saved = text
-    const { conditions, log } = this.#options
     const times = this.#times
+    if (isSame(times, this.#saved)) return
+    this.#saved = times
+    const { conditions, log } = this.#options
     this.#saving = this.#saving
       .then(() => conditions.save(times))
       .catch((err: unknown) => {
-        this.#saved = ''
+        this.#saved = new Map()
         log.warn({ err, code: 'ERR_STATE_WRITE' }, 'times of conditions are not stored')
       })
   }
 }
 
-function textOf(times: ConditionTimes): string {
-  return JSON.stringify([...times])
+function isSame(a: ConditionTimes, b: ConditionTimes): boolean {
+  return (
+    a.size === b.size &&
+    [...a].every(([key, times]) => shareEqual(b.get(key), times) === b.get(key))
+  )
 }
 
 function toRfc3339(ms: number): string {
@@ -137,18 +150,28 @@ function toRfc3339(ms: number): string {
 }
 
 function servedBy({ publication }: View): Served | undefined {
-  if (publication === undefined) return undefined
-  const targets = [...publication.snapshots].map(([id, { version, requires = [] }]) => {
-    const revision = publication.bundles.get(id)?.revision ?? ''
-    return [id, { generation: version, revision, requires }] as const
-  })
-  return { model: publication.model, targets: new Map(targets) }
+  return publication === undefined ? undefined : toServed(publication)
 }
 
-function timesOf(object: PosternObject): readonly ConditionTime[] {
-  return (object.status?.conditions ?? []).map(({ type, status, lastTransitionTime }) => ({
+const toServed = remember(({ model, snapshots, bundles }: Publication): Served => {
+  const targets = [...snapshots].map(
+    ([id, snapshot]) => [id, toTarget(snapshot, bundles.get(id)?.revision ?? '')] as const,
+  )
+  return { model, targets: new Map(targets) }
+})
+
+const toTarget = remember(
+  ({ version, requires = [] }: XdsSnapshot, revision: string): Target => ({
+    generation: version,
+    revision,
+    requires,
+  }),
+)
+
+const timesOf = remember((object: PosternObject): readonly ConditionTime[] =>
+  (object.status?.conditions ?? []).map(({ type, status, lastTransitionTime }) => ({
     type,
     status,
     lastTransitionTime,
-  }))
-}
+  })),
+)

@@ -104,7 +104,7 @@ async function serve(
 async function bundleOf(name: string, workload = 'shop/orders') {
   const set = makeSet([makePolicy({ name, rules: [] })], { workload, trustDomain: 'shop.example' })
   const { revision, archive } = await makeBundle(set)
-  return { workloadUid: UID, workload: 'shop/orders', revision, archive }
+  return { workloadUid: UID, workload: 'shop/orders', revision, archive, pack: async () => archive }
 }
 
 interface World {
@@ -212,7 +212,7 @@ t.test(
     for (const [name, message] of bad) {
       const archive =
         name === 'cut' ? other.archive.subarray(0, 100) : (await bundleOf('x', 'shop/web')).archive
-      controller.bundles.publish([{ ...other, revision: name, archive }])
+      controller.bundles.publish([{ ...other, revision: name, pack: async () => archive }])
       await waitFor(() => message.test(loop.problem() ?? ''))
       t.match(loop.problem(), /ERR_BUNDLE_INVALID/, name)
       t.equal(world.check.worker.activeRevision(), good.revision)

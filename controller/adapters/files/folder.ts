@@ -1,13 +1,14 @@
 /**
- * The manifests folder as a ManifestSource: read whole, and watched. Events of the kernel start a rescan at once
- * (coalesced), a slow poll finds what events missed, and only a real change calls back.
+ * The manifests folder as a ManifestSource: always all of it, but a file is read again only when it changed, and one
+ * with the same text as before is the same value as before (what is made of it is then made once).
  * Nothing here judges content; a file or folder that can't be read is passed on as such, never as absent.
  */
-import { constants, type FSWatcher, watch } from 'node:fs'
+import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { setTimeout as wait } from 'node:timers/promises'
 import { MeshError } from '../../../common/errors.ts'
 import type { ManifestFile, ManifestSource } from '../../runtime/ports.ts'
+import { FolderWatcher, RACY_MS } from './folder-watcher.ts'
 import { reason, type Scan, type ScannedFile, scanFolder } from './scan.ts'
 
 export interface FolderOptions {
@@ -28,14 +29,20 @@ const DEFAULT_SETTLE_MS = 30
 const DEFAULT_POLL_MS = 2000
 const DEFAULT_MAX_FILE_BYTES = 4 * 1024 * 1024
 const DEFAULT_MAX_FOLDER_BYTES = 64 * 1024 * 1024
-/** A folder that never rests is read all the same after so many settle times. */
-const MAX_SETTLES = 5
 /** How long a file must be gone to count as deleted, milliseconds: some editors rename the old one away first. */
 const GONE_MS = 100
 
+interface KnownFile {
+  readonly file: ManifestFile
+  /** Of when it was read; undefined: it is read again the next time, since it may have changed meanwhile. */
+  readonly fingerprint: string | undefined
+  readonly bytes: number
+}
+
 export class ManifestFolder implements ManifestSource {
   readonly #options: FolderOptions
-  #known: readonly string[] = []
+  #known: ReadonlyMap<string, KnownFile> = new Map()
+  #watcher: FolderWatcher | undefined
 
   constructor(options: FolderOptions) {
     this.#options = options
@@ -43,27 +50,45 @@ export class ManifestFolder implements ManifestSource {
 
   /** Rejects with ERR_CONFIG when the folder itself can't be read. */
   async read(signal: AbortSignal): Promise<readonly ManifestFile[]> {
-    let scan = await this.#scan()
+    let scan = this.#watcher?.newest() ?? (await this.#scan())
     const there = new Set(scan.files.map((f) => f.path))
-    if (this.#known.some((path) => !there.has(path))) {
+    if ([...this.#known.keys()].some((path) => !there.has(path))) {
       await wait(GONE_MS, undefined, { signal })
       scan = await this.#scan()
     }
-    this.#known = scan.files.map((f) => f.path)
-    const files: ManifestFile[] = []
+    const known = new Map<string, KnownFile>()
     let bytesLeft = this.#options.maxFolderBytes ?? DEFAULT_MAX_FOLDER_BYTES
     for (const file of scan.files) {
       signal.throwIfAborted()
-      const read = await this.#readFile(file, bytesLeft)
-      files.push(read)
-      if ('text' in read) bytesLeft -= Buffer.byteLength(read.text)
+      const read = await this.#readOrKeep(file, bytesLeft)
+      known.set(file.path, read)
+      bytesLeft -= read.bytes
     }
-    return files
+    this.#known = known
+    return [...known.values()].map((k) => k.file)
   }
 
   watch(onChange: () => void): Promise<() => Promise<void>> {
-    const watcher = new FolderWatcher(this.#options, () => this.#scan(), onChange)
-    return watcher.start()
+    const { settleMs = DEFAULT_SETTLE_MS, pollMs = DEFAULT_POLL_MS } = this.#options
+    const walk = () => this.#scan()
+    this.#watcher = new FolderWatcher({ settleMs, pollMs, walk, onChange })
+    return this.#watcher.start()
+  }
+
+  async #readOrKeep(file: ScannedFile, bytesLeft: number): Promise<KnownFile> {
+    const known = this.#known.get(file.path)
+    const isSure = file.fingerprint !== undefined && known?.fingerprint === file.fingerprint
+    if (isSure && known.bytes <= bytesLeft) return known
+    const startMs = Date.now()
+    const read = await this.#readFile(file, bytesLeft)
+    const isSame =
+      'text' in read && known !== undefined && 'text' in known.file && read.text === known.file.text
+    const isRacy = startMs - (file.changedMs ?? startMs) < RACY_MS
+    return {
+      file: isSame ? known.file : read,
+      fingerprint: isRacy || !('text' in read) ? undefined : file.fingerprint,
+      bytes: 'text' in read ? Buffer.byteLength(read.text) : 0,
+    }
   }
 
   async #scan(): Promise<Scan> {
@@ -113,93 +138,4 @@ async function readBounded(path: string, maxBytes: number): Promise<Uint8Array |
   } finally {
     await handle.close()
   }
-}
-
-class FolderWatcher {
-  readonly #options: FolderOptions
-  readonly #scan: () => Promise<Scan>
-  readonly #onChange: () => void
-  readonly #watchers = new Map<string, { identity: string; watcher: FSWatcher }>()
-  #seen = ''
-  #timer: NodeJS.Timeout | undefined
-  #poll: NodeJS.Timeout | undefined
-  #settles = 0
-  #running: Promise<void> = Promise.resolve()
-  #stopped = false
-
-  constructor(options: FolderOptions, scan: () => Promise<Scan>, onChange: () => void) {
-    this.#options = options
-    this.#scan = scan
-    this.#onChange = onChange
-  }
-
-  async start(): Promise<() => Promise<void>> {
-    await this.#rescan(false)
-    this.#poll = setInterval(() => this.#enqueue(), this.#options.pollMs ?? DEFAULT_POLL_MS)
-    return () => this.#stop()
-  }
-
-  async #stop(): Promise<void> {
-    this.#stopped = true
-    clearTimeout(this.#timer)
-    clearInterval(this.#poll)
-    for (const { watcher } of this.#watchers.values()) watcher.close()
-    this.#watchers.clear()
-    await this.#running
-  }
-
-  /** Waits until the folder rests, but not for ever. */
-  #onEvent(): void {
-    if (this.#stopped || (this.#timer !== undefined && this.#settles >= MAX_SETTLES)) return
-    clearTimeout(this.#timer)
-    this.#settles += 1
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined
-      this.#settles = 0
-      this.#enqueue()
-    }, this.#options.settleMs ?? DEFAULT_SETTLE_MS)
-  }
-
-  #enqueue(): void {
-    this.#running = this.#running.then(() => this.#rescan(true))
-  }
-
-  async #rescan(notify: boolean): Promise<void> {
-    if (this.#stopped) return
-    const scan = await this.#scan().catch(() => undefined)
-    if (this.#stopped) return
-    const seen = scan === undefined ? 'unreadable' : fingerprintOf(scan)
-    if (scan !== undefined) this.#follow(scan.directories)
-    if (seen === this.#seen) return
-    this.#seen = seen
-    if (notify) this.#onChange()
-  }
-
-  #follow(directories: ReadonlyMap<string, string>): void {
-    for (const [path, { identity, watcher }] of this.#watchers) {
-      if (directories.get(path) === identity) continue
-      watcher.close()
-      this.#watchers.delete(path)
-    }
-    for (const [path, identity] of directories) {
-      if (!this.#watchers.has(path)) this.#watchDirectory(path, identity)
-    }
-  }
-
-  /** A directory that can't be watched (gone, or no more watches) is left to the poll. */
-  #watchDirectory(path: string, identity: string): void {
-    try {
-      const watcher = watch(path, { persistent: false }, () => this.#onEvent())
-      watcher.on('error', () => watcher.close())
-      this.#watchers.set(path, { identity, watcher })
-    } catch {
-      return
-    }
-    // What changed between the scan and the watch gave no event.
-    this.#onEvent()
-  }
-}
-
-function fingerprintOf(scan: Scan): string {
-  return scan.files.map((f) => `${f.path}\0${f.fingerprint ?? f.unreadable}`).join('\n')
 }

@@ -1,11 +1,11 @@
 /**
- * Walks the manifests folder. In: its path. Out: every manifest file with what tells a change, and every directory
- * to watch. Follows symlinks (ConfigMap mounts), ends at loops, leaves out editors' temporary files. Never throws
+ * Walks the manifests folder, or looks again at single places of it. In: its path. Out: every manifest file with what
+ * tells a change, and every directory to watch. Follows symlinks (ConfigMap mounts), ends at loops, leaves out editors' temporary files. Never throws
  * for a single entry: what can't be read is an entry that says why.
  */
-import type { BigIntStats } from 'node:fs'
-import { readdir, realpath, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import type { BigIntStats, Dirent } from 'node:fs'
+import { lstat, readdir, realpath, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 
 /** One file of the folder, or one place in it that can't be read. */
 export interface ScannedFile {
@@ -14,6 +14,8 @@ export interface ScannedFile {
   readonly absolute: string
   /** Changes with every write, rename and replacement: inode, size and both times. Absent: not readable. */
   readonly fingerprint?: string
+  /** When it was last changed, epoch milliseconds; there with the fingerprint. */
+  readonly changedMs?: number
   readonly unreadable?: string
 }
 
@@ -25,6 +27,10 @@ export interface Scan {
    * A directory that was removed and made again has another identity.
    */
   readonly directories: ReadonlyMap<string, string>
+  /** What stands below each of them: its path relative to the folder, empty or ending with `/`. */
+  readonly prefixes: ReadonlyMap<string, string>
+  /** Some entry is a symbolic link: then a change at one place may show at another. */
+  readonly hasLinks: boolean
 }
 
 const MANIFEST_NAME = /\.(?:ya?ml|json)$/i
@@ -44,14 +50,52 @@ export function isIgnoredName(name: string): boolean {
   return IGNORED_NAME.test(name)
 }
 
+interface Walk {
+  readonly files: ScannedFile[]
+  readonly directories: Map<string, string>
+  readonly prefixes: Map<string, string>
+  entriesLeft: number
+  hasLinks: boolean
+}
+
 /** Rejects when the folder itself can't be read, or has too much in it. */
 export async function scanFolder(root: string, maxEntries = MAX_ENTRIES): Promise<Scan> {
-  const files: ScannedFile[] = []
-  const scan = { files, directories: new Map<string, string>(), entriesLeft: maxEntries }
+  const walk: Walk = {
+    files: [],
+    directories: new Map(),
+    prefixes: new Map(),
+    entriesLeft: maxEntries,
+    hasLinks: false,
+  }
   await readdir(root)
-  await scanDirectory({ absolute: root, relative: '', parents: [], scan })
-  scan.files.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0))
-  return scan
+  await scanDirectory({ absolute: root, relative: '', parents: [], walk })
+  walk.files.sort(byPath)
+  return walk
+}
+
+/**
+ * The scan with these places looked at again: absolute paths of files or of what else events named. Undefined when that
+ * can't be told from the places alone (links, directories), and the whole folder must be walked.
+ */
+export async function rescanPlaces(
+  before: Scan,
+  places: ReadonlySet<string>,
+): Promise<Scan | undefined> {
+  if (before.hasLinks) return undefined
+  const found = new Map<string, ScannedFile | undefined>()
+  for (const absolute of places) {
+    const name = basename(absolute)
+    const prefix = before.prefixes.get(dirname(absolute))
+    if (isIgnoredName(name)) continue
+    if (prefix === undefined || before.directories.has(absolute)) return undefined
+    const entry = await lstat(absolute, { bigint: true }).catch(() => undefined)
+    if (entry !== undefined && !entry.isFile()) return undefined
+    if (!isManifestName(name)) continue
+    found.set(prefix + name, entry && toFile(prefix + name, absolute, entry))
+  }
+  const rest = before.files.filter(({ path }) => !found.has(path))
+  const files = [...rest, ...[...found.values()].filter((f) => f !== undefined)].sort(byPath)
+  return { ...before, files }
 }
 
 interface Visit {
@@ -59,58 +103,73 @@ interface Visit {
   readonly relative: string
   /** Real paths of the directories above: a link to one of them is a loop. */
   readonly parents: readonly string[]
-  readonly scan: { files: ScannedFile[]; directories: Map<string, string>; entriesLeft: number }
+  readonly walk: Walk
 }
 
 class TooMuch extends Error {}
 
 async function scanDirectory(visit: Visit): Promise<void> {
-  const { scan, relative } = visit
+  const { walk, relative } = visit
   try {
     const real = await realpath(visit.absolute)
     if (visit.parents.includes(real) || visit.parents.length > MAX_DEPTH) return
     const { dev, ino } = await stat(visit.absolute, { bigint: true })
-    scan.directories.set(visit.absolute, `${dev}:${ino}`).set(real, `${dev}:${ino}`)
-    const entries = await readdir(visit.absolute)
+    for (const path of [visit.absolute, real]) {
+      walk.directories.set(path, `${dev}:${ino}`)
+      walk.prefixes.set(path, relative)
+    }
+    const entries = await readdir(visit.absolute, { withFileTypes: true })
     const parents = [...visit.parents, real]
-    for (const name of entries) {
-      if (!isIgnoredName(name)) await scanEntry({ ...visit, parents }, name)
+    for (const entry of entries) {
+      if (!isIgnoredName(entry.name)) await scanEntry({ ...visit, parents }, entry)
     }
   } catch (error) {
     if (error instanceof TooMuch) throw error
     // Gone between two calls: the next scan sees what is there then.
     if (relative !== '' && isGone(error)) return
-    scan.files.push({ path: relative, absolute: visit.absolute, unreadable: reason(error) })
+    walk.files.push({ path: relative, absolute: visit.absolute, unreadable: reason(error) })
   }
 }
 
-async function scanEntry(visit: Visit, name: string): Promise<void> {
-  visit.scan.entriesLeft -= 1
-  if (visit.scan.entriesLeft < 0) throw new TooMuch('it has too many files, or links in circles')
-  const absolute = join(visit.absolute, name)
-  const path = visit.relative + name
+async function scanEntry(visit: Visit, entry: Dirent): Promise<void> {
+  const { walk } = visit
+  walk.entriesLeft -= 1
+  if (walk.entriesLeft < 0) throw new TooMuch('it has too many files, or links in circles')
+  const absolute = join(visit.absolute, entry.name)
+  const path = visit.relative + entry.name
+  if (entry.isFile() && !isManifestName(entry.name)) return
   let found: BigIntStats
   try {
     found = await stat(absolute, { bigint: true })
   } catch (error) {
     // A dangling link is there and can't be read; its objects must not count as deleted.
-    if (isManifestName(name)) {
-      visit.scan.files.push({ path, absolute, unreadable: reason(error) })
+    if (isManifestName(entry.name)) {
+      walk.files.push({ path, absolute, unreadable: reason(error) })
     }
     return
   }
+  if (!entry.isFile() && !entry.isDirectory()) walk.hasLinks = true
   if (found.isDirectory()) {
     await scanDirectory({ ...visit, absolute, relative: `${path}/` })
     return
   }
-  if (!isManifestName(name)) return
-  if (!found.isFile()) {
-    visit.scan.files.push({ path, absolute, unreadable: 'it is no regular file' })
-    return
+  if (!isManifestName(entry.name)) return
+  if (entry.isSymbolicLink()) {
+    const target = dirname(await realpath(absolute).catch(() => absolute))
+    if (!walk.directories.has(target)) walk.directories.set(target, '')
   }
-  const target = dirname(await realpath(absolute).catch(() => absolute))
-  if (!visit.scan.directories.has(target)) visit.scan.directories.set(target, '')
-  visit.scan.files.push({ path, absolute, fingerprint: fingerprint(found) })
+  walk.files.push(toFile(path, absolute, found))
+}
+
+function toFile(path: string, absolute: string, found: BigIntStats): ScannedFile {
+  if (!found.isFile()) return { path, absolute, unreadable: 'it is no regular file' }
+  const changedNs = found.mtimeNs > found.ctimeNs ? found.mtimeNs : found.ctimeNs
+  const changedMs = Number(changedNs / 1_000_000n)
+  return { path, absolute, fingerprint: fingerprint(found), changedMs }
+}
+
+function byPath(a: ScannedFile, b: ScannedFile): number {
+  return a.path < b.path ? -1 : a.path > b.path ? 1 : 0
 }
 
 function fingerprint(s: BigIntStats): string {

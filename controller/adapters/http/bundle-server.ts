@@ -53,8 +53,8 @@ interface Wait {
 export class BundleServer {
   readonly name = 'bundle-server'
   readonly #options: BundleServerOptions
-  /** In the order of arrival. */
-  readonly #waits = new Set<Wait>()
+  /** By workload UID, in the order of arrival. */
+  readonly #waits = new Map<string, Set<Wait>>()
   #byUid: ReadonlyMap<string, PolicyBundle> | undefined
 
   constructor(options: BundleServerOptions) {
@@ -64,7 +64,7 @@ export class BundleServer {
   /** Replaces all bundles at once and answers those who wait for a change. */
   publish(bundles: Iterable<PolicyBundle>): void {
     this.#byUid = new Map([...bundles].map((b) => [b.workloadUid, b]))
-    for (const wait of [...this.#waits]) {
+    for (const wait of this.#allWaits()) {
       if (this.#entitled(wait.peer, wait.path)?.revision !== wait.revision) wait.end()
     }
   }
@@ -90,7 +90,7 @@ export class BundleServer {
 
   /** Answers everybody who waits. */
   stop(): void {
-    for (const wait of [...this.#waits]) wait.end()
+    for (const wait of this.#allWaits()) wait.end()
   }
 
   #get(peer: Peer, request: IncomingMessage, response: ServerResponse): void {
@@ -107,28 +107,35 @@ export class BundleServer {
     }
     const hasNews = lacksOf(bundle, asked).length === 0 && !matches(asked.etags, bundle.revision)
     const waitSeconds = hasNews || asked.etags === undefined ? 0 : waitOf(request.headers.prefer)
-    if (waitSeconds === 0) answer(response, bundle, asked)
+    if (waitSeconds === 0) this.#answer(response, bundle, asked)
     else this.#wait(asked, bundle.revision, response, waitSeconds)
   }
 
   #wait(asked: Asked, revision: string, response: ServerResponse, waitSeconds: number): void {
     const { peer, path } = asked
-    const own = [...this.#waits].filter((w) => w.peer.workloadUid === peer.workloadUid)
-    if (own.length >= MAX_WAITS) own[0]?.end()
+    const uid = peer.workloadUid
+    const [oldest] = this.#waits.get(uid) ?? []
+    if ((this.#waits.get(uid)?.size ?? 0) >= MAX_WAITS) oldest?.end()
+    const own = this.#waits.get(uid) ?? new Set()
     const forget = () => {
       clearTimeout(timer)
-      this.#waits.delete(wait)
+      own.delete(wait)
+      if (own.size === 0 && this.#waits.get(uid) === own) this.#waits.delete(uid)
     }
     const end = () => {
       forget()
       const bundle = this.#entitled(peer, path)
       if (bundle === undefined) this.#forbid(response, peer)
-      else answer(response, bundle, asked)
+      else this.#answer(response, bundle, asked)
     }
     const wait: Wait = { peer, path, revision, end }
     const timer = setTimeout(end, waitSeconds * 1000)
-    this.#waits.add(wait)
+    this.#waits.set(uid, own.add(wait))
     response.on('close', forget)
+  }
+
+  #allWaits(): readonly Wait[] {
+    return [...this.#waits.values()].flatMap((waits) => [...waits])
   }
 
   /** The bundle at `path`, if it is the peer's own. */
@@ -136,6 +143,31 @@ export class BundleServer {
     if (this.#options.workloadOf(peer.workloadUid)?.spiffeId !== peer.spiffeId) return undefined
     const bundle = this.#byUid?.get(peer.workloadUid)
     return path === `/bundles/${bundle?.workload}` ? bundle : undefined
+  }
+
+  #answer(response: ServerResponse, bundle: PolicyBundle, asked: Asked): void {
+    const lacks = lacksOf(bundle, asked)
+    if (lacks.length > 0) {
+      withhold(response, asked, lacks)
+      return
+    }
+    response.setHeader('etag', `"${bundle.revision}"`)
+    response.setHeader('content-type', CONTENT_TYPE)
+    if (matches(asked.etags, bundle.revision)) {
+      response.writeHead(304).end()
+      return
+    }
+    bundle.pack().then(
+      (archive) => {
+        response.setHeader('content-length', archive.byteLength)
+        response.writeHead(200).end(archive)
+      },
+      (err: unknown) => {
+        this.#options.log.error({ err, workload: bundle.workload }, 'bundle was not packed')
+        response.removeHeader('etag')
+        refuse(response, 500, 'the bundle could not be packed')
+      },
+    )
   }
 
   #forbid(response: ServerResponse, peer: Peer): void {
@@ -149,22 +181,6 @@ export class BundleServer {
 /** What the sidecar lacks for this bundle: then what it has stays, and without any it goes on denying. */
 function lacksOf(bundle: PolicyBundle, { features }: Asked): readonly string[] {
   return missingFeatures(bundle.requires, features)
-}
-
-function answer(response: ServerResponse, bundle: PolicyBundle, asked: Asked): void {
-  const lacks = lacksOf(bundle, asked)
-  if (lacks.length > 0) {
-    withhold(response, asked, lacks)
-    return
-  }
-  response.setHeader('etag', `"${bundle.revision}"`)
-  response.setHeader('content-type', CONTENT_TYPE)
-  if (matches(asked.etags, bundle.revision)) {
-    response.writeHead(304).end()
-    return
-  }
-  response.setHeader('content-length', bundle.archive.byteLength)
-  response.writeHead(200).end(bundle.archive)
 }
 
 function withhold(response: ServerResponse, { etags }: Asked, lacks: readonly string[]): void {

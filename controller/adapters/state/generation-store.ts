@@ -31,6 +31,8 @@ export class FileGenerationStore implements GenerationStore {
   readonly #generations: string
   readonly #wasm: string
   #sequence = 0
+  /** Modules that generations need which this process has read or written. */
+  readonly #needs = new Map<number, readonly string[]>()
 
   /** Both folders are made below `stateDir`, which exists. */
   constructor(stateDir: string) {
@@ -73,6 +75,7 @@ export class FileGenerationStore implements GenerationStore {
       })
     }
     this.#sequence = sequence
+    this.#needs.set(sequence, wasmDigests(state))
     await this.#collect()
   }
 
@@ -119,15 +122,24 @@ export class FileGenerationStore implements GenerationStore {
     const sequences = await this.#sequences()
     const needed = new Set<string>()
     for (const sequence of sequences.slice(0, KEPT)) {
-      const generation = await this.#decode(sequence)
-      if (typeof generation === 'string') return
-      for (const digest of wasmDigests(generation.state)) needed.add(digest)
+      const needs = this.#needs.get(sequence) ?? (await this.#needsOf(sequence))
+      if (needs === undefined) return
+      this.#needs.set(sequence, needs)
+      for (const digest of needs) needed.add(digest)
     }
-    for (const sequence of sequences.slice(KEPT)) await remove(this.#pathOf(sequence))
+    for (const sequence of sequences.slice(KEPT)) {
+      this.#needs.delete(sequence)
+      await remove(this.#pathOf(sequence))
+    }
     for (const name of await readdir(this.#wasm)) {
       const digest = WASM_NAME.exec(name)?.[1]
       if (digest === undefined || !needed.has(digest)) await remove(join(this.#wasm, name))
     }
+  }
+
+  async #needsOf(sequence: number): Promise<readonly string[] | undefined> {
+    const generation = await this.#decode(sequence)
+    return typeof generation === 'string' ? undefined : wasmDigests(generation.state)
   }
 
   async #makeFolders(): Promise<void> {

@@ -3,6 +3,7 @@
  * In and out: AcceptedState. A text whose digest or form is wrong reads as a reason, never as half a state.
  */
 import { canonicalJson, sha256Hex } from '../../../common/bundle.ts'
+import { remember } from '../../../common/remember.ts'
 import type { AcceptedObject, AcceptedState, ObjectKey, Seen } from './objects.ts'
 
 /** Counted up when the form changes; others are refused. */
@@ -21,17 +22,41 @@ interface Document {
   readonly seen: readonly (readonly [ObjectKey, Seen])[]
 }
 
-/** First line: lower-case hex SHA-256 of the rest. The rest: canonical JSON. */
-export function encodeGeneration(generation: StoredGeneration): string {
-  const { accepted, seen } = generation.state
-  const document: Document = {
-    format: FORMAT,
-    sequence: generation.sequence,
-    accepted: [...accepted].sort(byKey),
-    seen: [...seen].sort(byKey),
-  }
-  const json = canonicalJson(document)
+/**
+ * First line: lower-case hex SHA-256 of the rest. The rest: canonical JSON. Written of the objects' texts, each made
+ * once: an edit of one of thousands costs the text of one.
+ */
+export function encodeGeneration({ sequence, state }: StoredGeneration): string {
+  const accepted = joinEntries(state.accepted)
+  const seen = joinEntries(state.seen)
+  const json = `{"accepted":[${accepted}],"format":${FORMAT},"seen":[${seen}],"sequence":${sequence}}`
   return `${sha256Hex(json)}\n${json}`
+}
+
+/** Whether the stored texts of both would be equal, but for their sequence. */
+export function isSameState(a: AcceptedState, b: AcceptedState): boolean {
+  return isSameMap(a.accepted, b.accepted) && isSameMap(a.seen, b.seen)
+}
+
+const textOf = remember((value: AcceptedObject | Seen) => canonicalJson(value))
+
+function joinEntries(entries: ReadonlyMap<ObjectKey, AcceptedObject | Seen>): string {
+  return [...entries]
+    .sort(byKey)
+    .map(([key, value]) => `[${JSON.stringify(key)},${textOf(value)}]`)
+    .join(',')
+}
+
+function isSameMap<V extends AcceptedObject | Seen>(
+  a: ReadonlyMap<ObjectKey, V>,
+  b: ReadonlyMap<ObjectKey, V>,
+): boolean {
+  if (a.size !== b.size) return false
+  for (const [key, value] of a) {
+    const other = b.get(key)
+    if (other === undefined || (value !== other && textOf(value) !== textOf(other))) return false
+  }
+  return true
 }
 
 /** The generation, or why it can't be read. */

@@ -12,9 +12,11 @@ const BLOCK_HEADER = /:\s*\|[+-]?\d?[+-]?\s*(?:#.*)?$/
 
 /** `start` is where the object's document begins. The text is read again only when a place is asked for. */
 export function locateIn(text: string, start: SourceLocation): Locate {
-  let documents: readonly YamlDocument[] | undefined
+  // Weakly: a syntax tree is many times its text, and an object lives long.
+  let parsed: WeakRef<readonly YamlDocument[]> | undefined
   return (field, inText) => {
-    documents ??= readDocuments(text)
+    const documents = parsed?.deref() ?? readDocuments(text)
+    parsed = new WeakRef(documents)
     const document = documents.find((d) => d.index === start.document)
     if (document?.ok !== true || field === '') return start
     const at = document.locate(splitField(field))

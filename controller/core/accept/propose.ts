@@ -4,6 +4,7 @@
  * Last good (DESIGN §1.3): what can't be read, is ambiguous or must not be deleted keeps its accepted version.
  */
 import { formatRef, type Problem } from '../../../common/errors.ts'
+import { remember } from '../../../common/remember.ts'
 import type { PosternObject } from '../crd/index.ts'
 import {
   type AcceptedObject,
@@ -56,13 +57,11 @@ export function propose(reading: Reading, state: AcceptedState, fresh: Fresh): P
     if (refused.has(key)) continue
     const identity = identify(candidate.object, state.seen.get(key), fresh)
     seen.set(key, identity)
-    usable.set(key, { ...candidate, object: withIdentity(candidate.object, identity) })
+    usable.set(key, toUsable(candidate, identity))
   }
-  const proposals: Proposal[] = [...usable].map(([key, candidate]) => ({
-    key,
-    candidate,
-    ...acceptedOf(state, key),
-  }))
+  const proposals = [...usable].map(([key, candidate]) =>
+    toProposal(candidate, key, state.accepted.get(key)),
+  )
   for (const [key, accepted] of state.accepted) {
     if (usable.has(key)) continue
     const kept = whyKept({ key, accepted, problems, refused, usable, state })
@@ -76,13 +75,25 @@ export function propose(reading: Reading, state: AcceptedState, fresh: Fresh): P
   return { proposals, seen, problems }
 }
 
-function acceptedOf(state: AcceptedState, key: ObjectKey): { accepted?: AcceptedObject } {
-  const accepted = state.accepted.get(key)
-  return accepted === undefined ? {} : { accepted }
-}
+const toUsable = remember(
+  (candidate: Candidate, seen: Seen): Candidate => ({
+    ...candidate,
+    object: withIdentity(candidate.object, seen),
+  }),
+)
+
+const toProposal = remember(
+  (candidate: Candidate, key: ObjectKey, accepted: AcceptedObject | undefined): Proposal => ({
+    key,
+    candidate,
+    ...(accepted === undefined ? {} : { accepted }),
+  }),
+)
+
+const hashOfSpec = remember((object: PosternObject) => hashOf(object.spec))
 
 function identify(object: PosternObject, before: Seen | undefined, fresh: Fresh): Seen {
-  const specHash = hashOf(object.spec)
+  const specHash = hashOfSpec(object)
   if (before === undefined) {
     return { uid: fresh.newUid(), generation: 1, specHash, creationTimestamp: fresh.now }
   }

@@ -3,6 +3,8 @@
  * An empty folder, or an empty file that had objects, is taken for a lost mount or a save under way, not for deletion.
  */
 import { formatRef, type Problem } from '../../../common/errors.ts'
+import { remember } from '../../../common/remember.ts'
+import type { ManifestDocument } from '../crd/document.ts'
 import { parseManifests } from '../crd/manifests.ts'
 import { locateIn } from './locate.ts'
 import type { AcceptedState, Candidate, Reading } from './objects.ts'
@@ -18,23 +20,26 @@ export function readManifests(files: readonly File[], state: AcceptedState): Rea
   const problems: Problem[] = []
   if (files.length === 0 && hadObjects.size > 0)
     problems.push(notReadable('', 'it has no manifests'))
-  const texts = new Map<string, string>()
+  const readable = new Map<string, Extract<File, { text: string }>>()
   for (const file of files) {
     const why = whyUnreadable(file, hadObjects)
     if (why !== undefined) problems.push(notReadable(file.path, why))
-    else if ('text' in file) texts.set(file.path, file.text)
+    else if ('text' in file) readable.set(file.path, file)
   }
-  const parsed = parseManifests(
-    [...texts].map(([path, text]) => ({ path, text })),
-    { previous: (ref) => state.accepted.get(formatRef(ref))?.object },
-  )
-  const candidates = parsed.documents.flatMap(({ object, source }): Candidate[] =>
-    object === undefined
-      ? []
-      : [{ object, source, locate: locateIn(texts.get(source.file) ?? '', source) }],
-  )
+  const parsed = parseManifests([...readable.values()], {
+    previous: (ref) => state.accepted.get(formatRef(ref))?.object,
+  })
+  const candidates = parsed.documents.flatMap((document) => {
+    const candidate = toCandidate(document, readable.get(document.source.file)?.text ?? '')
+    return candidate === undefined ? [] : [candidate]
+  })
   return { candidates, problems: [...problems, ...parsed.problems] }
 }
+
+const toCandidate = remember(
+  ({ object, source }: ManifestDocument, text: string): Candidate | undefined =>
+    object === undefined ? undefined : { object, source, locate: locateIn(text, source) },
+)
 
 function whyUnreadable(file: File, hadObjects: ReadonlySet<string>): string | undefined {
   if ('unreadable' in file) return file.unreadable

@@ -5,8 +5,14 @@
  * nothing more is swapped; each round swaps at least one, so it ends. What others refer to is swapped first.
  */
 import { strict as assert } from 'node:assert'
-import { formatRef, type ObjectRef, type Problem } from '../../../common/errors.ts'
+import {
+  formatRef,
+  type ObjectRef,
+  type Problem,
+  type SourceLocation,
+} from '../../../common/errors.ts'
 import type { RegoPolicy } from '../../../common/policy-set.ts'
+import { keepEqual, remember, rememberAsked, shareEqual } from '../../../common/remember.ts'
 import type { AuthorizationPolicy, Kind, PolicyLibrary, PosternObject } from '../crd/index.ts'
 import type { Model } from '../model/mesh.ts'
 import { attributeProblems, type RegoProblem } from '../rego/attribute.ts'
@@ -161,7 +167,7 @@ class Settling {
     problems: RegoProblem[],
   ): Artifact | undefined {
     if (this.#choices.get(key) === 'accepted') return this.#acceptedArtifact(key)
-    const resolved = resolveRego(policy, (name) => this.#library(policy.metadata.namespace, name))
+    const resolved = resolve(policy, (name) => this.#library(policy.metadata.namespace, name))
     if (!resolved.ok) {
       problems.push(...resolved.problems.map((problem) => ({ problem })))
       return undefined
@@ -185,7 +191,7 @@ class Settling {
       return undefined
     }
     const { digest: unitDigest, entrypoint } = unit
-    return { unitDigest, entrypoint, wasmDigest, readsBody, rules, data }
+    return keepArtifact(policy, { unitDigest, entrypoint, wasmDigest, readsBody, rules, data })
   }
 
   /** Undefined only when the last good version had no Rego. */
@@ -270,12 +276,32 @@ function acceptedVersion(
     const { object, source } = candidate
     const needsRego = isKind(object, 'AuthorizationPolicy') && object.spec.rego !== undefined
     assert(!needsRego || artifact !== undefined, `${proposal.key} has no compiled Rego`)
-    return artifact === undefined ? { object, source } : { object, source, artifact }
+    return toAccepted(object, source, artifact, accepted)
   }
   return choice === 'accepted' ? accepted : undefined
 }
 
-function toRego(artifact: Artifact): RegoPolicy {
-  const { entrypoint, wasmDigest, data, readsBody } = artifact
-  return { entrypoint, wasmDigest, data, readsBody }
-}
+/** The accepted one itself, when it is of the same parts. */
+const toAccepted = remember(
+  (
+    object: PosternObject,
+    source: SourceLocation,
+    artifact: Artifact | undefined,
+    before: AcceptedObject | undefined,
+  ): AcceptedObject => {
+    const next = artifact === undefined ? { object, source } : { object, source, artifact }
+    return before === undefined ? next : (shareEqual(before, next) as AcceptedObject)
+  },
+)
+
+const resolve = rememberAsked(resolveRego)
+const keepArtifact = keepEqual<PosternObject, Artifact>()
+
+const toRego = remember(
+  ({ entrypoint, wasmDigest, data, readsBody }: Artifact): RegoPolicy => ({
+    entrypoint,
+    wasmDigest,
+    data,
+    readsBody,
+  }),
+)

@@ -1,8 +1,10 @@
 /**
  * A workload's policy bundle. In: the workload and the modules that its policies name. Out: a PolicyBundle.
  * A workload without Rego has one as well: lane 3 evaluates the whole set.
+ * Its revision is known at once; the archive is packed when somebody fetches it, which is once for each revision.
  */
-import { canonicalJson, packBundle, sha256Hex } from '../../../common/bundle.ts'
+import { packBundle, revisionOf } from '../../../common/bundle.ts'
+import type { PolicySet } from '../../../common/policy-set.ts'
 import { type Workload, workloadKey } from '../model/mesh.ts'
 
 export interface Bundle {
@@ -11,28 +13,37 @@ export interface Bundle {
   /** `namespace/name`. */
   readonly workload: string
   readonly revision: string
-  readonly archive: Uint8Array
+  /** Equal for equal revisions. */
+  readonly pack: () => Promise<Uint8Array>
   /** Tokens of common/features.ts that a sidecar must know. Absent: none. */
   readonly requires?: readonly string[]
 }
 
-/** Equal for equal bundles: tells, without packing, whether a bundle is still right. */
-export function bundleKey(workload: Workload): string {
-  return sha256Hex(canonicalJson([workload.uid, workload.policySet]))
-}
-
-/** `wasm` holds every module that the policy set names; a missing one is a bug (ERR_BUNDLE_INVALID). */
-export async function buildBundle(
-  workload: Workload,
-  wasm: ReadonlyMap<string, Uint8Array>,
-): Promise<Bundle> {
-  const { requires } = workload.policySet
-  const { revision, archive } = await packBundle({ set: workload.policySet, wasm })
+/** `module`: the bytes of each module that the policy set names; a missing or another one is a bug (ERR_BUNDLE_INVALID). */
+export function buildBundle(
+  { uid, namespace, name, policySet }: Workload,
+  module: (digest: string) => Uint8Array | undefined,
+): Bundle {
+  const { requires } = policySet
+  const content = { set: policySet, wasm: modulesOf(policySet, module) }
   return {
-    workloadUid: workload.uid,
-    workload: workloadKey(workload),
-    revision,
-    archive,
+    workloadUid: uid,
+    workload: workloadKey({ namespace, name }),
+    revision: revisionOf(content),
+    pack: async () => (await packBundle(content)).archive,
     ...(requires === undefined ? {} : { requires }),
   }
+}
+
+function modulesOf(
+  { policies }: PolicySet,
+  module: (digest: string) => Uint8Array | undefined,
+): ReadonlyMap<string, Uint8Array> {
+  const named = policies.flatMap((p) => (p.rego === undefined ? [] : [p.rego.wasmDigest]))
+  return new Map(
+    named.flatMap((digest) => {
+      const bytes = module(digest)
+      return bytes === undefined ? [] : [[digest, bytes] as const]
+    }),
+  )
 }

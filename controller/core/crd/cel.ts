@@ -49,13 +49,26 @@ class Cidr {
   }
 }
 
-export type RuleChecker = (transition: Transition) => Finding[]
+export interface RuleChecker {
+  (transition: Transition): Finding[]
+  /** Whether any rule compares with the old object. */
+  readonly usesOldSelf: boolean
+}
 
 /** Compiles all rules of a schema. Throws on a rule that does not compile: that is a bug in crds/. */
 export function compileRules(schema: Schema): RuleChecker {
   const environment = buildEnvironment()
   const tree = compileTree(schema, environment)
-  return (transition) => (tree === undefined ? [] : checkTree(tree, transition, []))
+  const check = (transition: Transition) =>
+    tree === undefined ? [] : checkTree(tree, transition, [])
+  return Object.assign(check, { usesOldSelf: tree !== undefined && comparesWithOld(tree) })
+}
+
+function comparesWithOld({ rules, properties, items, values }: RuleTree): boolean {
+  const below = [...properties.values(), items, values]
+  return (
+    rules.some((r) => r.usesOldSelf) || below.some((t) => t !== undefined && comparesWithOld(t))
+  )
 }
 
 /** CEL's standard functions are the library's own; here are those that only Kubernetes has. */

@@ -4,13 +4,14 @@
  */
 import { Buffer } from 'node:buffer'
 import type { ObjectRef, Problem, SourceLocation } from '../../../common/errors.ts'
+import { rememberAsked } from '../../../common/remember.ts'
 import type { ManifestDocument } from './document.ts'
 import { markDuplicates } from './duplicates.ts'
 import { type FieldPath, formatPath } from './field-path.ts'
 import { type Finding, isRecord } from './finding.ts'
 import type { PosternObject } from './generated/objects.ts'
 import { identify, refOf } from './identify.ts'
-import { validateObject } from './validate.ts'
+import { hasTransitionRules, validateObject } from './validate.ts'
 import { readDocuments, type YamlDocument } from './yaml-document.ts'
 
 /** One file of the manifests folder; `unreadable` says why its text could not be had. */
@@ -39,10 +40,11 @@ export function parseManifests(
 ): Manifests {
   const fileProblems: Problem[] = []
   const documents: ManifestDocument[] = []
+  const previous = (ref: ObjectRef) => options.previous?.(ref)
   for (const file of files) {
     const refusal = refuseFile(file)
     if (refusal !== undefined) fileProblems.push(refusal)
-    else if ('text' in file) documents.push(...parseFile(file.path, file.text, options))
+    else if ('text' in file) documents.push(...parseFile(file, previous))
   }
   const marked = markDuplicates(documents)
   return { documents: marked, problems: [...fileProblems, ...marked.flatMap((d) => d.problems)] }
@@ -70,12 +72,20 @@ function refuseFile(file: ManifestText): Problem | undefined {
   }
 }
 
-function parseFile(file: string, text: string, options: ParseOptions): ManifestDocument[] {
+type Readable = Extract<ManifestText, { readonly text: string }>
+type Previous = (ref: ObjectRef) => PosternObject | undefined
+
+/** A file that is the same value as before is not parsed again. */
+const parseFile = rememberAsked((file: Readable, previous: Previous) =>
+  parseText(file.path, file.text, previous),
+)
+
+function parseText(file: string, text: string, previous: Previous): ManifestDocument[] {
   return readDocuments(text).flatMap((document) => {
     const source = { file, document: document.index, ...document.start }
     if (!document.ok) return [brokenDocument(document, source)]
     return flattenLists(document.value, []).map(({ value, path }) =>
-      parseObject(value, options, (field) => ({
+      parseObject(value, previous, (field) => ({
         file,
         document: document.index,
         ...document.locate([...path, ...field]),
@@ -114,7 +124,7 @@ function isList(value: Readonly<Record<string, unknown>>): boolean {
 
 function parseObject(
   value: unknown,
-  options: ParseOptions,
+  previous: Previous,
   locate: (path: FieldPath) => SourceLocation,
 ): ManifestDocument {
   const source = locate([])
@@ -124,7 +134,7 @@ function parseObject(
   if (!identity.ok) {
     return { ...named, problems: identity.findings.map((f) => toProblem(f, ref, locate)) }
   }
-  const old = ref && options.previous?.(ref)
+  const old = ref && hasTransitionRules(identity.kind) ? previous(ref) : undefined
   const result = validateObject(identity.kind, identity.value, old)
   return result.ok
     ? { ...named, object: result.object, problems: [] }

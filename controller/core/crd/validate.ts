@@ -64,6 +64,11 @@ export function validateObject(
     : { ok: false, findings: findings.map(withoutInternals) }
 }
 
+/** Whether an object of this kind is judged by the one that it replaces, too. */
+export function hasTransitionRules(kind: Kind): boolean {
+  return validatorOf(kind).checkRules.usesOldSelf
+}
+
 function validatorOf(kind: Kind): KindValidator {
   const known = validators.get(kind)
   if (known !== undefined) return known

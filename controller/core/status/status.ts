@@ -4,6 +4,7 @@
  * Out: the objects in Kubernetes' shape with their status. Says of the last good which generation it is.
  */
 import { formatRef, type Problem } from '../../../common/errors.ts'
+import { recall, remember } from '../../../common/remember.ts'
 import { type AcceptedObject, isKind, type ObjectKey, type Seen } from '../accept/objects.ts'
 import type { Proposal } from '../accept/propose.ts'
 import type { PosternObject } from '../crd/index.ts'
@@ -59,50 +60,80 @@ export interface StatusInput {
 
 const SHOWN_PROXIES = 5
 
+/** An object of which nothing changed that its status is made of has the same status as before, times too. */
 export function buildStatuses(input: StatusInput): ReadonlyMap<ObjectKey, PosternObject> {
   const statuses = new Map<ObjectKey, PosternObject>()
-  const proxies = new Map(input.proxies.map((p) => [p.nodeId, p]))
+  const standings = standingsOf(input)
+  const problems = Map.groupBy(input.problems, (p) => (p.object ? formatRef(p.object) : ''))
   for (const proposal of input.proposals) {
     const object = proposal.candidate?.object ?? proposal.accepted?.object
     if (object === undefined) continue
-    const subject = toSubject(input, proposal, object, proxies)
-    const enforcement = isKind(object, 'AuthorizationPolicy') ? enforcementOf(subject) : undefined
-    const findings = [
-      acceptedFinding(input, subject),
-      programmedFinding(input, subject),
-      ...(enforcement === undefined ? [] : [enforcement.finding]),
-      ...(isKind(object, 'WorkloadEntry') ? workloadFindings(input, subject) : []),
-    ]
-    const before = input.before.get(proposal.key) ?? []
-    const status = {
-      observedGeneration: subject.generation,
-      ...(isKind(object, 'WorkloadEntry') ? { service: serviceOf(object) } : {}),
-      ...(enforcement === undefined ? {} : { enforced: enforcement.enforced }),
-      conditions: toConditions(findings, subject.generation, before, input.now),
-    }
-    statuses.set(proposal.key, { ...object, status })
+    const subject = toSubject(input, proposal, object, { standings, problems })
+    const { proposal: _, ...inputs } = subject
+    const status = statusOf(proposal, Object.values(inputs), () => withStatus(input, subject))
+    statuses.set(proposal.key, status)
   }
   return statuses
 }
 
+const statusOf = recall<Proposal, PosternObject>()
+
+function withStatus(input: StatusInput, subject: Subject): PosternObject {
+  const { object, proposal } = subject
+  const enforcement = isKind(object, 'AuthorizationPolicy') ? enforcementOf(subject) : undefined
+  const findings = [
+    acceptedFinding(subject),
+    programmedFinding(subject),
+    ...(enforcement === undefined ? [] : [enforcement.finding]),
+    ...(isKind(object, 'WorkloadEntry') ? workloadFindings(subject) : []),
+  ]
+  const before = input.before.get(proposal.key) ?? []
+  const status = {
+    observedGeneration: subject.generation,
+    ...(isKind(object, 'WorkloadEntry') ? { service: serviceOf(object) } : {}),
+    ...(enforcement === undefined ? {} : { enforced: enforcement.enforced }),
+    conditions: toConditions(findings, subject.generation, before, input.now),
+  }
+  return { ...object, status }
+}
+
+/** How far one workload's proxy is with what it is served. */
+interface Standing {
+  readonly workload: Workload
+  readonly proxy: ProxyReading | undefined
+  readonly hasAcked: boolean
+  readonly enforces: boolean
+  /** Why the proxy isn't given the newest. */
+  readonly withheld: string | undefined
+}
+
+/** All that the status of one object is made of, but for the times of its conditions. */
 interface Subject {
   readonly proposal: Proposal
   readonly object: PosternObject
   readonly generation: number
   /** Absent: nothing of it is in force. */
   readonly inForceGeneration: number | undefined
-  readonly workloads: readonly {
-    readonly workload: Workload
-    readonly proxy: ProxyReading | undefined
-  }[]
-  readonly served: Served | undefined
+  readonly isPending: boolean
+  readonly isServed: boolean
+  readonly problems: readonly Problem[]
+  readonly workloads: readonly Standing[]
+  /** Why the credential of the workload was revoked. */
+  readonly revoked: string | undefined
 }
+
+interface Known {
+  readonly standings: ReadonlyMap<Workload, Standing>
+  readonly problems: ReadonlyMap<ObjectKey, readonly Problem[]>
+}
+
+const NONE: readonly Problem[] = []
 
 function toSubject(
   input: StatusInput,
   proposal: Proposal,
   object: PosternObject,
-  proxies: ReadonlyMap<string, ProxyReading>,
+  { standings, problems }: Known,
 ): Subject {
   const { served } = input
   const current = input.inForce.get(proposal.key)?.object
@@ -110,33 +141,61 @@ function toSubject(
     served === undefined || current === undefined
       ? []
       : workloadsOf(current, served.model, input.inForce)
+  const uid = isKind(object, 'WorkloadEntry') ? workloads[0]?.uid : undefined
   return {
     proposal,
     object,
     generation: input.seen.get(proposal.key)?.generation ?? object.metadata.generation ?? 1,
     inForceGeneration: current?.metadata.generation,
-    workloads: workloads.map((workload) => ({ workload, proxy: proxies.get(nodeId(workload)) })),
-    served,
+    isPending: input.pending.has(proposal.key),
+    isServed: served !== undefined,
+    problems: problems.get(proposal.key) ?? NONE,
+    workloads: workloads.flatMap((workload) => standings.get(workload) ?? []),
+    revoked: uid === undefined ? undefined : input.revoked.get(uid),
   }
 }
 
-function acceptedFinding(input: StatusInput, subject: Subject): Finding {
-  const { proposal, inForceGeneration } = subject
+function standingsOf({ served, proxies }: StatusInput): ReadonlyMap<Workload, Standing> {
+  const byNode = new Map(proxies.map((p) => [p.nodeId, p]))
+  const workloads = [...(served?.model.workloads.values() ?? [])]
+  return new Map(
+    workloads.map((workload) => {
+      const id = nodeId(workload)
+      return [workload, toStanding(workload, byNode.get(id), served?.targets.get(id))]
+    }),
+  )
+}
+
+const toStanding = remember(
+  (workload: Workload, proxy: ProxyReading | undefined, target: Target | undefined): Standing => {
+    const isConnected = proxy?.connected === true
+    return {
+      workload,
+      proxy,
+      hasAcked: isConnected && proxy.ackedGeneration === target?.generation,
+      enforces:
+        isConnected &&
+        proxy.enforcedGeneration === target?.generation &&
+        proxy.bundleRevision === target?.revision,
+      withheld: whyWithheld(workload, proxy, target?.requires),
+    }
+  },
+)
+
+function acceptedFinding({ proposal, inForceGeneration, isPending, ...subject }: Subject): Finding {
   const type = 'Accepted'
   const stays =
     inForceGeneration === undefined
       ? 'nothing of it is in force'
       : `generation ${inForceGeneration} stays in force`
-  const own = input.problems.filter(
-    (p) => p.object !== undefined && formatRef(p.object) === proposal.key,
-  )
+  const own = subject.problems
   const problems = own.length > 0 || proposal.retained === undefined ? own : [proposal.retained]
   const [first] = problems
   if (first !== undefined) {
     const message = `${problems.map(formatCause).join('. ')}. ${stays}`
     return { type, status: 'False', reason: first.code, message }
   }
-  if (input.pending.has(proposal.key)) {
+  if (isPending) {
     const message = `its Rego is being compiled; ${stays}`
     return { type, status: 'Unknown', reason: 'Compiling', message }
   }
@@ -151,9 +210,9 @@ function formatCause({ code, field, message, remedy, source }: Problem): string 
   return `${place}${field === '' ? '' : `${field}: `}${message}; ${remedy} [${code}]`
 }
 
-function programmedFinding(input: StatusInput, subject: Subject): Finding {
+function programmedFinding(subject: Subject): Finding {
   const type = 'Programmed'
-  const { generation, inForceGeneration, served } = subject
+  const { generation, inForceGeneration, isPending, isServed } = subject
   const no = (reason: string, message: string): Finding => ({
     type,
     status: 'False',
@@ -161,23 +220,20 @@ function programmedFinding(input: StatusInput, subject: Subject): Finding {
     message,
   })
   if (inForceGeneration === undefined) return no('NotAccepted', 'nothing of it is in force')
-  if (served === undefined) return no('NotPublished', 'nothing is published yet')
+  if (!isServed) return no('NotPublished', 'nothing is published yet')
   const nack = nackOf(subject)
   if (nack !== undefined) return no('ERR_PROXY_NACK', nack)
   const [withheld] = withheldFrom(subject)
   if (withheld !== undefined) return no('UnsupportedByProxy', withheld)
-  if (input.pending.has(subject.proposal.key) || generation !== inForceGeneration) {
+  if (isPending || generation !== inForceGeneration) {
     return no('LastGood', `generation ${inForceGeneration} is programmed`)
   }
   return { type, status: 'True', reason: 'Programmed', message: 'proxies are served with it' }
 }
 
 /** Of each workload whose proxy isn't given the newest, for it doesn't know all of it: why. */
-function withheldFrom({ workloads, served }: Subject): readonly string[] {
-  return workloads.flatMap(
-    ({ workload, proxy }) =>
-      whyWithheld(workload, proxy, served?.targets.get(nodeId(workload))?.requires) ?? [],
-  )
+function withheldFrom({ workloads }: Subject): readonly string[] {
+  return workloads.flatMap(({ withheld }) => withheld ?? [])
 }
 
 function nackOf({ object, workloads }: Subject): string | undefined {
@@ -219,15 +275,8 @@ export function nackProblems(
 
 function enforcementOf(subject: Subject): { enforced: string; finding: Finding } {
   const type = 'Enforced'
-  const { workloads, served } = subject
-  const waiting = workloads.filter(({ workload, proxy }) => {
-    const target = served?.targets.get(nodeId(workload))
-    return !(
-      proxy?.connected === true &&
-      proxy.enforcedGeneration === target?.generation &&
-      proxy.bundleRevision === target?.revision
-    )
-  })
+  const { workloads } = subject
+  const waiting = workloads.filter(({ enforces }) => !enforces)
   const enforced = `${workloads.length - waiting.length}/${workloads.length}`
   if (workloads.length === 0) {
     const message = 'no workload has it'
@@ -237,29 +286,20 @@ function enforcementOf(subject: Subject): { enforced: string; finding: Finding }
     const message = `${enforced} proxies enforce it`
     return { enforced, finding: { type, status: 'True', reason: 'Enforced', message } }
   }
-  const names = waiting.slice(0, SHOWN_PROXIES).map(({ workload, proxy }) => {
-    const detail =
-      proxy?.connected === true
-        ? (whyWithheld(workload, proxy, served?.targets.get(nodeId(workload))?.requires) ??
-          proxy.detail)
-        : 'not connected'
+  const names = waiting.slice(0, SHOWN_PROXIES).map(({ workload, proxy, withheld }) => {
+    const detail = proxy?.connected === true ? (withheld ?? proxy.detail) : 'not connected'
     return `${workload.namespace}/${workload.name}${detail === '' ? '' : ` (${detail})`}`
   })
   const rest = waiting.length > SHOWN_PROXIES ? ` and ${waiting.length - SHOWN_PROXIES} more` : ''
-  const acked = workloads.filter(
-    ({ workload, proxy }) =>
-      proxy?.connected === true &&
-      proxy.ackedGeneration === served?.targets.get(nodeId(workload))?.generation,
-  )
+  const acked = workloads.filter(({ hasAcked }) => hasAcked)
   const message = `${enforced} proxies enforce it (acknowledged by ${acked.length}); waiting for ${names.join(', ')}${rest}`
   const reason = withheldFrom(subject).length > 0 ? 'UnsupportedByProxy' : 'Waiting'
   return { enforced, finding: { type, status: 'False', reason, message } }
 }
 
-function workloadFindings(input: StatusInput, subject: Subject): readonly Finding[] {
+function workloadFindings(subject: Subject): readonly Finding[] {
   const proxy = subject.workloads[0]?.proxy
-  const uid = subject.workloads[0]?.workload.uid ?? ''
-  const revoked = input.revoked.get(uid)
+  const { revoked } = subject
   const connected: Finding =
     proxy?.connected === true
       ? {

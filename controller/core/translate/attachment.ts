@@ -4,6 +4,7 @@
  * A target that selects nothing is a problem of the object, and opens nothing.
  */
 import type { ObjectRef, Problem } from '../../../common/errors.ts'
+import { remember } from '../../../common/remember.ts'
 import { CONTROLLER_NAMESPACE } from '../../../common/spiffe-id.ts'
 import type {
   AuthorizationPolicy,
@@ -35,6 +36,8 @@ export interface Attachment<S extends Subject> {
 interface Target {
   readonly field: string
   readonly words: string
+  /** Where in the index everything that it selects stands: a little more than it selects, mostly. */
+  readonly place: string | undefined
   readonly selects: (subject: Subject) => boolean
 }
 
@@ -46,12 +49,55 @@ export function attach<S extends Subject>(
   subjects: readonly S[],
 ): Attachment<S> {
   const { scope, targets } = readTargets(object)
-  const empty = targets.filter((t) => !subjects.some((s) => t.selects(s)))
+  const index = indexOf(subjects)
+  const near = (t: Target) =>
+    t.place === undefined ? index.all : (index.byPlace.get(t.place) ?? [])
+  const hits = targets.map((t) => near(t).filter(([, s]) => t.selects(s)))
+  const empty = targets.filter((_, i) => hits[i]?.length === 0)
+  const selected = hits.length === 1 ? (hits[0] ?? []) : inOrder(hits.flat())
   return {
     scope,
-    selected: subjects.filter((s) => targets.some((t) => t.selects(s))),
+    selected: selected.flatMap(([i]) => subjects[i] ?? []),
     problems: empty.map((target) => selectsNothing(refOf(object), target)),
   }
+}
+
+type Placed = readonly [order: number, subject: Subject]
+
+interface Index {
+  readonly all: readonly Placed[]
+  readonly byPlace: ReadonlyMap<string, readonly Placed[]>
+}
+
+function inOrder(hits: readonly Placed[]): readonly Placed[] {
+  return [...new Map(hits)].sort(([a], [b]) => a - b)
+}
+
+/** Thousands of policies look for their workloads among thousands. */
+const indexOf = remember((subjects: readonly Subject[]): Index => {
+  const byPlace = new Map<string, Placed[]>()
+  const all = subjects.map((subject, order): Placed => [order, subject])
+  for (const placed of all) {
+    for (const place of placesOf(placed[1])) {
+      const list = byPlace.get(place)
+      if (list === undefined) byPlace.set(place, [placed])
+      else list.push(placed)
+    }
+  }
+  return { all, byPlace }
+})
+
+function placesOf({ namespace, service, serviceAccount, labels }: Subject): string[] {
+  return [
+    placeOf('namespace', namespace),
+    placeOf('Service', namespace, service),
+    placeOf('ServiceAccount', namespace, serviceAccount),
+    ...Object.entries(labels).map(([key, value]) => placeOf('label', key, value)),
+  ]
+}
+
+function placeOf(...parts: readonly string[]): string {
+  return parts.join('\0')
 }
 
 function readTargets(object: Attachable): { scope: Scope; targets: readonly Target[] } {
@@ -70,7 +116,12 @@ function readTargets(object: Attachable): { scope: Scope; targets: readonly Targ
   return {
     scope: isMeshWide ? 'mesh' : 'namespace',
     targets: [
-      { field: '', words: isMeshWide ? 'the mesh' : `namespace "${namespace}"`, selects: inReach },
+      {
+        field: '',
+        words: isMeshWide ? 'the mesh' : `namespace "${namespace}"`,
+        place: isMeshWide ? undefined : placeOf('namespace', namespace),
+        selects: inReach,
+      },
     ],
   }
 }
@@ -86,6 +137,7 @@ function refTarget(
   return {
     field: `spec.targetRefs[${index}]`,
     words: `${target.kind} "${target.name}" in namespace "${namespace}"`,
+    place: placeOf(target.kind, namespace, target.name),
     selects: (s) => s.namespace === namespace && hits(s),
   }
 }
@@ -97,6 +149,7 @@ function labelTarget(
   return {
     field: 'spec.selector.matchLabels',
     words: `labels ${labels.map(([k, v]) => `${k}=${v}`).join(', ')}`,
+    place: placeOf('label', ...(labels[0] ?? ['', ''])),
     // Object.hasOwn: a label named like a property of Object must not match by inheritance.
     selects: (s) =>
       inReach(s) && labels.every(([k, v]) => Object.hasOwn(s.labels, k) && s.labels[k] === v),

@@ -3,10 +3,12 @@
  * Pure: equal objects in any order give an equal model. Every problem names the object and field that the user can
  * mend, so the caller may put that object's last good version in its place and translate again.
  * An object with a problem is used as far as it is sound, and never so that it opens something.
+ * A workload of which nothing changed is the same value as before (common/remember.ts), so that nothing is made of it anew.
  */
 import type { Problem } from '../../../common/errors.ts'
 import { withRequires } from '../../../common/features.ts'
 import type { Policy, PolicyAction, PolicySet, RegoPolicy } from '../../../common/policy-set.ts'
+import { keepEqual, remember } from '../../../common/remember.ts'
 import type {
   AuthorizationPolicy,
   BackendTrafficPolicy,
@@ -53,14 +55,28 @@ export interface PolicyInput {
   readonly rego?: RegoPolicy
 }
 
+const keepSettings = keepEqual<Mesh, MeshSettings | undefined>()
+const keepSubjects = keepEqual<MeshSettings, readonly PortSubject[]>()
+const keepDrafts = keepEqual<MeshSettings, readonly WorkloadDraft[]>()
+const claimPorts = remember(settlePorts)
+const joinServices = remember(translateServices)
+const attachPolicy = remember((object: AuthorizationPolicy, subjects: readonly PortSubject[]) =>
+  attach(object, subjects),
+)
+const keepWorkload = keepEqual<WorkloadEntry, Workload>()
+const translateEntry = remember(translateWorkloadEntry)
+const translatePolicy = remember(
+  (object: AuthorizationPolicy, mesh: MeshSettings, rego: RegoPolicy | undefined) =>
+    translateAuthorizationPolicy(object, { mesh, rego }),
+)
+
 const ACTION_ORDER: readonly PolicyAction[] = ['DENY', 'AUDIT', 'ALLOW']
 
 /** The model of `input` and all its problems. Without Mesh or CertificateAuthority there is no model. */
 export function translate(input: TranslationInput): Translation {
-  const { mesh, certificateAuthority, problems } = translateMesh(
-    input.mesh,
-    input.certificateAuthorities,
-  )
+  const found = translateMesh(input.mesh, input.certificateAuthorities)
+  const { certificateAuthority, problems } = found
+  const mesh = input.mesh && keepSettings(input.mesh, found.mesh)
   if (mesh === undefined || certificateAuthority === undefined) {
     return { model: undefined, problems }
   }
@@ -82,11 +98,17 @@ interface Workloads {
 function translateWorkloads(input: TranslationInput, mesh: MeshSettings): Workloads {
   const entries = [...input.workloadEntries]
     .sort(compareAge)
-    .map((object) => translateWorkloadEntry(object, mesh.trustDomain))
-  const subjects = entries.map((entry) => entry.subject)
-  const drafts = entries.flatMap(({ draft }) => (draft === undefined ? [] : [draft]))
-  const claims = settlePorts(drafts)
-  const { services, problems: serviceProblems } = translateServices(drafts, claims)
+    .map((object) => translateEntry(object, mesh.trustDomain))
+  const subjects = keepSubjects(
+    mesh,
+    entries.map((entry) => entry.subject),
+  )
+  const drafts = keepDrafts(
+    mesh,
+    entries.flatMap(({ draft }) => (draft === undefined ? [] : [draft])),
+  )
+  const claims = claimPorts(drafts)
+  const { services, problems: serviceProblems } = joinServices(drafts, claims)
   const peers = translatePeerAuthentications(input.peerAuthentications, subjects, mesh.mtlsMode)
   const traffic = translateTrafficPolicies(input.backendTrafficPolicies, subjects)
   const policies = translatePolicies(input.policies, subjects, mesh)
@@ -108,7 +130,8 @@ function translateWorkloads(input: TranslationInput, mesh: MeshSettings): Worklo
     problems.push(...more)
     const policySet = toPolicySet(draft, mesh, policies.byWorkload)
     const uid = uidOf(input, draft)
-    return assemble(draft, { uid, outbound, policySet, claims, peers, traffic })
+    const parts = { uid, outbound, policySet, claims, peers, traffic }
+    return keepWorkload(draft.object, assemble(draft, parts))
   })
   return { workloads, problems }
 }
@@ -168,13 +191,15 @@ function translatePolicies(
   const byWorkload = new Map<string, Policy[]>()
   const problems: Problem[] = []
   for (const { object, rego } of inputs) {
-    const translated = translateAuthorizationPolicy(object, { mesh, rego })
-    const attachment = attach(object, subjects)
+    const translated = translatePolicy(object, mesh, rego)
+    const attachment = attachPolicy(object, subjects)
     problems.push(...translated.problems, ...attachment.problems)
     if (translated.policy === undefined) continue
     for (const subject of attachment.selected) {
       const key = workloadKey(subject)
-      byWorkload.set(key, [...(byWorkload.get(key) ?? []), translated.policy])
+      const attached = byWorkload.get(key)
+      if (attached === undefined) byWorkload.set(key, [translated.policy])
+      else attached.push(translated.policy)
     }
   }
   return { byWorkload, problems }

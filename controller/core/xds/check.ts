@@ -3,9 +3,16 @@
  * for ever or a route answering 503. In: a snapshot. Out: what is wrong, as lines; empty when nothing is.
  * Whatever it finds is a bug of the builders, not a mistake of the user. After go-control-plane's `Consistent()`.
  */
-import { type DescMessage, fromBinary, type MessageShape } from '@bufbuild/protobuf'
+import { fromBinary } from '@bufbuild/protobuf'
 import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt'
-import { SECRET_SVID, TYPE_URLS, type TypeUrl, type XdsSnapshot } from '../../../common/xds.ts'
+import { remember } from '../../../common/remember.ts'
+import {
+  SECRET_SVID,
+  TYPE_URLS,
+  type TypeUrl,
+  type XdsResource,
+  type XdsSnapshot,
+} from '../../../common/xds.ts'
 import {
   type Cluster,
   ClusterSchema,
@@ -28,21 +35,12 @@ type References = Map<TypeUrl, Set<string>>
 
 export function checkSnapshot(snapshot: XdsSnapshot): readonly string[] {
   const references: References = new Map()
-  for (const listener of decode(snapshot, TYPE_URLS.listener, ListenerSchema)) {
-    for (const chain of listener.filterChains) {
-      for (const filter of chain.filters) readFilter(filter, references)
-      readTls(chain.transportSocket?.configType.value, references)
+  for (const [typeUrl, read] of REFERRING) {
+    for (const resource of snapshot.resources.get(typeUrl)?.values() ?? []) {
+      for (const [type, names] of read(resource)) {
+        for (const name of names) refer(references, type, name)
+      }
     }
-  }
-  for (const routes of decode(snapshot, TYPE_URLS.route, RouteConfigurationSchema)) {
-    readRoutes(routes, references)
-  }
-  for (const cluster of decode(snapshot, TYPE_URLS.cluster, ClusterSchema)) {
-    if (cluster.edsClusterConfig !== undefined) {
-      refer(references, TYPE_URLS.endpoint, cluster.edsClusterConfig.serviceName || cluster.name)
-    }
-    readTls(cluster.transportSocket?.configType.value, references)
-    for (const name of innerListenersOf(cluster)) refer(references, TYPE_URLS.listener, name)
   }
   // Every cluster is reached by a listener, so names must agree both ways; only secrets may be there for nobody.
   return [
@@ -50,6 +48,38 @@ export function checkSnapshot(snapshot: XdsSnapshot): readonly string[] {
     ...USED_TYPES.flatMap((typeUrl) => findUnused(snapshot, typeUrl, references)),
   ]
 }
+
+const referencesOfListener = remember((resource: XdsResource): References => {
+  const references: References = new Map()
+  for (const chain of fromBinary(ListenerSchema, resource.value).filterChains) {
+    for (const filter of chain.filters) readFilter(filter, references)
+    readTls(chain.transportSocket?.configType.value, references)
+  }
+  return references
+})
+
+const referencesOfCluster = remember((resource: XdsResource): References => {
+  const references: References = new Map()
+  const cluster = fromBinary(ClusterSchema, resource.value)
+  if (cluster.edsClusterConfig !== undefined) {
+    refer(references, TYPE_URLS.endpoint, cluster.edsClusterConfig.serviceName || cluster.name)
+  }
+  readTls(cluster.transportSocket?.configType.value, references)
+  for (const name of innerListenersOf(cluster)) refer(references, TYPE_URLS.listener, name)
+  return references
+})
+
+const referencesOfRoutes = remember((resource: XdsResource): References => {
+  const references: References = new Map()
+  readRoutes(fromBinary(RouteConfigurationSchema, resource.value), references)
+  return references
+})
+
+const REFERRING = [
+  [TYPE_URLS.listener, referencesOfListener],
+  [TYPE_URLS.route, referencesOfRoutes],
+  [TYPE_URLS.cluster, referencesOfCluster],
+] as const
 
 /** Internal listeners that a cluster's endpoints are. */
 function innerListenersOf(cluster: Cluster): readonly string[] {
@@ -142,16 +172,6 @@ function findUnused(
   return names
     .filter((name) => references.get(typeUrl)?.has(name) !== true)
     .map((name) => `${shortName(typeUrl)} ${name} is there, but nothing refers to it`)
-}
-
-function decode<D extends DescMessage>(
-  snapshot: XdsSnapshot,
-  typeUrl: TypeUrl,
-  schema: D,
-): readonly MessageShape<D>[] {
-  return [...(snapshot.resources.get(typeUrl)?.values() ?? [])].map(({ value }) =>
-    fromBinary(schema, value),
-  )
 }
 
 function shortName(typeUrl: TypeUrl): string {

@@ -4,18 +4,17 @@
  */
 import { strict as assert } from 'node:assert'
 import { type DescMessage, type MessageShape, toBinary } from '@bufbuild/protobuf'
+import type { PolicySet } from '../../../common/policy-set.ts'
+import { internBy, remember } from '../../../common/remember.ts'
 import { TYPE_URLS, type TypeUrl, type XdsResource, type XdsSnapshot } from '../../../common/xds.ts'
 import { toXdsResource, toXdsSnapshot } from '../../../common/xds-snapshot.ts'
 import { ClusterSchema } from '../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js'
 import { TypedExtensionConfigSchema } from '../../../proto/gen/envoy/config/core/v3/extension_pb.js'
 import { ClusterLoadAssignmentSchema } from '../../../proto/gen/envoy/config/endpoint/v3/endpoint_pb.js'
 import { ListenerSchema } from '../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
-import {
-  type RouteConfiguration,
-  RouteConfigurationSchema,
-} from '../../../proto/gen/envoy/config/route/v3/route_pb.js'
+import { RouteConfigurationSchema } from '../../../proto/gen/envoy/config/route/v3/route_pb.js'
 import { SecretSchema } from '../../../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js'
-import type { MeshSettings, OutboundPort, Workload } from '../model/mesh.ts'
+import type { InboundPort, MeshSettings, OutboundPort, Workload } from '../model/mesh.ts'
 import { checkSnapshot } from './check.ts'
 import { buildAppCluster, buildServiceCluster } from './cluster.ts'
 import { buildAssignment } from './endpoint.ts'
@@ -32,40 +31,38 @@ export interface SnapshotParts {
   readonly trustBundle: readonly Uint8Array[]
 }
 
+/**
+ * Each resource is made of its own inputs and remembered with them: an edited policy makes the workload's rules anew,
+ * not its listeners. Resources of equal bytes are one object, whichever workloads have them.
+ */
 export function buildSnapshot(
   workload: Workload,
   mesh: MeshSettings,
   parts: SnapshotParts,
 ): XdsSnapshot {
   const { inbound, outbound, policySet } = workload
-  const services = distinctServices(outbound).map((port) => buildService(port, mesh))
+  const services = distinctServices(outbound).map((port) => service(port, mesh))
   const resources = new Map<TypeUrl, readonly XdsResource[]>([
-    [TYPE_URLS.secret, encode(SecretSchema, [buildTrustBundleSecret(parts.trustBundle)])],
+    [TYPE_URLS.secret, [trustBundleSecret(parts.trustBundle)]],
     [
       TYPE_URLS.cluster,
-      encode(ClusterSchema, [
-        ...inbound.map(buildAppCluster),
-        ...inbound.flatMap(buildInnerClusters),
+      [
+        ...inbound.map(appCluster),
+        ...inbound.flatMap(innerClusters),
         ...services.map(({ cluster }) => cluster),
-      ]),
+      ],
     ],
     [TYPE_URLS.endpoint, services.map(({ endpoints }) => endpoints)],
-    [
-      TYPE_URLS.extensionConfig,
-      encode(
-        TypedExtensionConfigSchema,
-        inbound.flatMap((port) => buildExtensionConfigs(port, policySet)),
-      ),
-    ],
+    [TYPE_URLS.extensionConfig, inbound.flatMap((port) => extensionConfigs(port, policySet))],
     [
       TYPE_URLS.listener,
-      encode(ListenerSchema, [
-        ...inbound.map((port) => buildInboundListener(port, mesh)),
-        ...inbound.flatMap(buildInnerListeners),
-        ...outbound.map(buildOutboundListener),
-      ]),
+      [
+        ...inbound.map((port) => inboundListener(port, mesh)),
+        ...inbound.flatMap(innerListeners),
+        ...outbound.map(outboundListener),
+      ],
     ],
-    [TYPE_URLS.route, encode(RouteConfigurationSchema, buildRoutes(outbound))],
+    [TYPE_URLS.route, routedServices(outbound).map(serviceRoute)],
   ])
   const { requires } = policySet
   // A resource that leans on a newer sidecar or bootstrap adds its token here.
@@ -75,26 +72,49 @@ export function buildSnapshot(
   return snapshot
 }
 
+const trustBundleSecret = remember((roots: readonly Uint8Array[]) =>
+  encode(SecretSchema, buildTrustBundleSecret(roots)),
+)
+const appCluster = remember((port: InboundPort) => encode(ClusterSchema, buildAppCluster(port)))
+const innerClusters = remember((port: InboundPort) =>
+  buildInnerClusters(port).map((cluster) => encode(ClusterSchema, cluster)),
+)
+const innerListeners = remember((port: InboundPort) =>
+  buildInnerListeners(port).map((listener) => encode(ListenerSchema, listener)),
+)
+const service = remember(buildService)
+const extensionConfigs = remember((port: InboundPort, set: PolicySet) =>
+  buildExtensionConfigs(port, set).map((config) => encode(TypedExtensionConfigSchema, config)),
+)
+const inboundListener = remember((port: InboundPort, mesh: MeshSettings) =>
+  encode(ListenerSchema, buildInboundListener(port, mesh)),
+)
+const serviceRoute = remember((port: OutboundPort) =>
+  encode(RouteConfigurationSchema, buildServiceRoute(port)),
+)
+const outboundListener = remember((port: OutboundPort) =>
+  encode(ListenerSchema, buildOutboundListener(port)),
+)
+
+const intern = internBy(({ name, version }: XdsResource) => `${version} ${name}`)
+
 function encode<D extends DescMessage>(
   schema: D,
-  messages: readonly (MessageShape<D> & { readonly name: string })[],
-): readonly XdsResource[] {
-  return messages.map((message) => toXdsResource(message.name, toBinary(schema, message)))
+  message: MessageShape<D> & { readonly name: string },
+): XdsResource {
+  return intern(toXdsResource(message.name, toBinary(schema, message)))
 }
 
 /** The cluster of a destination, and its endpoints, which have its name. */
 function buildService(port: OutboundPort, mesh: MeshSettings) {
   const cluster = buildServiceCluster(port, mesh)
   const { name } = cluster
-  const assignment = buildAssignment(name, port.endpoints)
-  const endpoints = toXdsResource(name, toBinary(ClusterLoadAssignmentSchema, assignment))
-  return { cluster, endpoints }
+  const bytes = toBinary(ClusterLoadAssignmentSchema, buildAssignment(name, port.endpoints))
+  return { cluster: encode(ClusterSchema, cluster), endpoints: intern(toXdsResource(name, bytes)) }
 }
 
-function buildRoutes(outbound: readonly OutboundPort[]): RouteConfiguration[] {
-  return distinctServices(outbound.filter(({ protocol }) => protocol !== 'TCP')).map(
-    buildServiceRoute,
-  )
+function routedServices(outbound: readonly OutboundPort[]): readonly OutboundPort[] {
+  return distinctServices(outbound.filter(({ protocol }) => protocol !== 'TCP'))
 }
 
 /** One outbound port for each destination: two ports to one destination share its cluster. */

@@ -12,7 +12,7 @@ const bundle = (name: string, revision: string, requires?: string[]): PolicyBund
   workloadUid: `uid-${name}`,
   workload: `shop/${name}`,
   revision,
-  archive: new TextEncoder().encode(`${name} ${revision}`),
+  pack: async () => new TextEncoder().encode(`${name} ${revision}`),
   ...(requires === undefined ? {} : { requires }),
 })
 

@@ -92,6 +92,7 @@ function innerListenersOf(cluster: Cluster): readonly string[] {
       : []
   })
 }
+
 const USED_TYPES = [
   TYPE_URLS.cluster,
   TYPE_URLS.endpoint,
@@ -139,6 +140,8 @@ function readTls(any: Any | undefined, references: References): void {
     refer(references, TYPE_URLS.secret, name)
   }
   const validation = context?.validationContextType
+  if (validation?.case === 'validationContextSdsSecretConfig')
+    refer(references, TYPE_URLS.secret, validation.value.name)
   if (validation?.case !== 'combinedValidationContext') return
   const name = validation.value.validationContextSdsSecretConfig?.name
   if (name !== undefined) refer(references, TYPE_URLS.secret, name)

@@ -1,4 +1,5 @@
-import { fromBinary, toBinary } from '@bufbuild/protobuf'
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { anyPack } from '@bufbuild/protobuf/wkt'
 import { t } from 'tap'
 import { TYPE_URLS, type TypeUrl, type XdsSnapshot } from '../../../../../common/xds.ts'
 import { toXdsResource, toXdsSnapshot } from '../../../../../common/xds-snapshot.ts'
@@ -6,6 +7,8 @@ import { type TranslationInput, translate } from '../../../../../controller/core
 import { checkSnapshot } from '../../../../../controller/core/xds/check.ts'
 import { buildSnapshot } from '../../../../../controller/core/xds/snapshot.ts'
 import { ListenerSchema } from '../../../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
+import { RouteConfigurationSchema } from '../../../../../proto/gen/envoy/config/route/v3/route_pb.js'
+import { HttpConnectionManagerSchema } from '../../../../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import {
   makeInput,
   makeMesh,
@@ -238,5 +241,36 @@ t.test('finds names that lead nowhere, in both directions', async (t) => {
   ])
   t.same(checkSnapshot(toXdsSnapshot(extra)), [
     'ClusterLoadAssignment nobody is there, but nothing refers to it',
+  ])
+
+  const manager = create(HttpConnectionManagerSchema, {
+    routeSpecifier: { case: 'rds', value: { routeConfigName: 'r' } },
+  })
+  const config = {
+    case: 'typedConfig',
+    value: anyPack(HttpConnectionManagerSchema, manager),
+  } as const
+  const listener = create(ListenerSchema, {
+    filterChains: [{ filters: [{ name: 'http', configType: config }] }],
+  })
+  const listeners = [toXdsResource('l', toBinary(ListenerSchema, listener))]
+  t.same(checkSnapshot(toXdsSnapshot(new Map([[TYPE_URLS.listener, listeners]]))), [
+    'RouteConfiguration r is referred to, but not there',
+  ])
+  const to = (cluster: string) => ({
+    action: {
+      case: 'route' as const,
+      value: { clusterSpecifier: { case: 'cluster' as const, value: cluster } },
+    },
+  })
+  const routes = create(RouteConfigurationSchema, { virtualHosts: [{ routes: [to('c')] }] })
+  const encoded = toBinary(RouteConfigurationSchema, routes)
+  const both = new Map([
+    [TYPE_URLS.listener, listeners],
+    [TYPE_URLS.route, [toXdsResource('r', encoded), toXdsResource('other', encoded)]],
+  ])
+  t.same(checkSnapshot(toXdsSnapshot(both)), [
+    'Cluster c is referred to, but not there',
+    'RouteConfiguration other is there, but nothing refers to it',
   ])
 })

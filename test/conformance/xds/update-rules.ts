@@ -430,6 +430,21 @@ export const orderRules = defineRules('Order', [
     },
   },
   {
+    title: 'a cluster that changes has its endpoints sent again, after it',
+    anchor: '#xds-protocol-resource-warming',
+    sentence:
+      'Warming of Cluster is completed only when a new ClusterLoadAssignment response is supplied by management server even though there is no change in endpoints',
+    async run(w) {
+      w.publish({ cluster: { x: '1', y: '1' }, endpoint: { x: '1', y: '1' } })
+      const stream = await w.open()
+      stream.send({ type: 'cluster', subscribe: ['*'] })
+      stream.send({ type: 'endpoint', subscribe: ['x', 'y'] })
+      await stream.drained()
+      w.publish({ cluster: { x: '2', y: '1' }, endpoint: { x: '1', y: '1' } })
+      w.t.same(await stream.drained(), ['x@2', 'x@1'])
+    },
+  },
+  {
     title: 'a type waits while an earlier one has more to say',
     anchor: '#xds-protocol-eventual-consistency-considerations',
     sentence:

@@ -57,7 +57,12 @@ async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
   // Decisions may go to stdout, so the log goes to stderr.
   const log = pino({ name: 'postern-sidecar', level: config.logLevel }, pino.destination(2))
   const stopping = new AbortController()
-  const stop = () => stopping.abort()
+  const hurrying = new AbortController()
+  const stop = () => {
+    // The second one ends the drain.
+    if (stopping.signal.aborted) hurrying.abort()
+    stopping.abort()
+  }
   // Never taken off: write-file-atomic's signal-exit ends a process that has no handler of its own left.
   process.on('SIGTERM', stop).on('SIGINT', stop).on('SIGHUP', ignore)
   // Known to this process and the controller only: who tells it is taken for this process.
@@ -82,7 +87,9 @@ async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
     const onFacts = (now: () => HealthFacts) => {
       facts = now
     }
-    const given = { config, paths, identity, instanceId, version: packageVersion(), clock, log }
+    const hurry = hurrying.signal
+    const base = { config, paths, identity, instanceId, version: packageVersion(), clock, log }
+    const given = { ...base, hurry }
     let svid = await firstSvid(identity, stopping.signal)
     // Each round is one workload's: after a new join the SVID may be another one's.
     while (svid !== undefined) {

@@ -151,10 +151,10 @@ export class ProxyParts {
   }
 
   /** Envoy goes first, and slowly: until it has gone, everything that it asks is answered. */
-  async stop(drainMs: number): Promise<void> {
+  async stop(drainMs: number, hurry: AbortSignal): Promise<void> {
     // The controller must not take what starts in our place for a second one beside us.
     this.#status.close()
-    await this.#supervisor.stop(drainMs)
+    await this.#supervisor.stop(drainMs, hurry)
     this.#leaveIdentity()
     this.#reporter.stop()
     await this.#controller.stop()

@@ -34,6 +34,8 @@ export interface ServeOptions {
   readonly version: string
   readonly clock: Clock
   readonly log: Logger
+  /** Fires when the drain is to end at once. */
+  readonly hurry: AbortSignal
   /** Called once everything has started. */
   readonly onFacts: (facts: () => HealthFacts) => void
 }
@@ -80,7 +82,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
     process.off('SIGHUP', reopen)
     identity.close()
     // What is configured for a workload that is no more must not be served to the end.
-    await proxy.stop(next === undefined ? config.drainSeconds * 1000 : 0)
+    await proxy.stop(next === undefined ? config.drainSeconds * 1000 : 0, options.hurry)
     await bundles.stop()
     if (next !== undefined) await bundles.forget()
     await worker.stop(0)

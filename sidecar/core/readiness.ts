@@ -9,7 +9,13 @@ import type { Progress } from './xds/verdict.ts'
 export interface ReadinessInput {
   readonly hasIdentity: boolean
   readonly progress: Progress
-  readonly envoy: EnvoyState & { readonly workersStarted: boolean; readonly reason: string }
+  readonly envoy: EnvoyState & {
+    readonly workersStarted: boolean
+    readonly reason: string
+    /** Why it died again and again; empty: it does not. */
+    readonly trouble: string
+    readonly isStopping: boolean
+  }
   /** False: the socket by which Envoy gets its configuration is not where it was bound. */
   readonly isSocketBound: boolean
   /** False: the check worker is being replaced. */
@@ -52,8 +58,8 @@ export function readinessOf(input: ReadinessInput): Readiness {
   }
 }
 
-function canServe({ live, workersStarted, warming }: ReadinessInput['envoy']): boolean {
-  return live && workersStarted && warming === 0
+function canServe({ live, workersStarted, warming, isStopping }: ReadinessInput['envoy']): boolean {
+  return live && workersStarted && warming === 0 && !isStopping
 }
 
 /** Whoever Envoy asks is there: for configuration, and for decisions. */
@@ -66,13 +72,20 @@ function envoyReasons(
   hasListeners: boolean,
 ): readonly string[] {
   return [
-    ...(envoy.running ? [] : [`envoy is not running: ${envoy.reason}`]),
+    ...(envoy.isStopping ? ['it is draining, and takes nothing new'] : []),
+    ...whyDown(envoy),
     ...(envoy.running && !envoy.live ? ['envoy is starting'] : []),
     ...(envoy.warming > 0 ? ['envoy is warming'] : []),
     ...(envoy.draining > 0 ? ['envoy is draining what was replaced'] : []),
     ...(envoy.live && !hasListeners ? ['envoy has no listeners yet'] : []),
     ...(isSocketBound ? [] : ['the socket for envoy is gone; it is bound anew']),
   ]
+}
+
+/** While it keeps dying the reason is told whether one happens to run or not. */
+function whyDown({ running, reason, trouble }: ReadinessInput['envoy']): readonly string[] {
+  if (trouble !== '') return [`envoy keeps dying and is started again, ever later: ${trouble}`]
+  return running ? [] : [`envoy is not running: ${reason}`]
 }
 
 function workerReasons({ isAnswering, bundleRevision }: ReadinessInput): readonly string[] {

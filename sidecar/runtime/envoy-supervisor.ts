@@ -5,7 +5,7 @@
  * While Envoy is not there, no listener is there: nothing passes.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { planRestart } from '../core/envoy/restart.ts'
+import { planRestart, QUICK_MS } from '../core/envoy/restart.ts'
 import { judgeSilence, NOT_SILENT, type Silence } from '../core/envoy/silence.ts'
 import type { EnvoyFacts } from '../core/envoy/stats.ts'
 import type { EnvoyState } from '../ports.ts'
@@ -57,6 +57,10 @@ export interface SupervisorState extends EnvoyState {
   readonly logGaps: number
   /** Why it is not running; empty when it is. */
   readonly reason: string
+  /** It died quickly again and again, and why; empty: it did not, or the one that runs has lived long enough. */
+  readonly trouble: string
+  /** It is being stopped: nothing new is taken. */
+  readonly isStopping: boolean
 }
 
 const DOWN: EnvoyState & { workersStarted: boolean } = {
@@ -86,7 +90,11 @@ export class EnvoySupervisor {
   #envoy: RunningEnvoy | undefined
   #running: Promise<void> | undefined
   #watching: Promise<void> | undefined
-  #state: SupervisorState = { ...DOWN, ...NO_LOSS, restarts: 0, reason: 'not started' }
+  #state: SupervisorState = {
+    ...{ ...DOWN, ...NO_LOSS, restarts: 0 },
+    ...{ reason: 'not started', trouble: '', isStopping: false },
+  }
+  #startedMs = 0
   #wake: () => void = () => {}
   /** Something changed since the last look: what was read before is out of date. */
   #isStale = true
@@ -107,7 +115,8 @@ export class EnvoySupervisor {
 
   state(): SupervisorState {
     // What is known stems from before the change; until Envoy was asked again it counts as unsettled.
-    return this.#isStale && this.#state.warming === 0 ? { ...this.#state, warming: 1 } : this.#state
+    const warming = this.#isStale ? Math.max(1, this.#state.warming) : this.#state.warming
+    return { ...this.#state, warming, isStopping: this.#isDraining }
   }
 
   onChange(listener: () => void): () => void {
@@ -121,10 +130,15 @@ export class EnvoySupervisor {
     this.#wake()
   }
 
-  /** Asks clients to leave, waits for what is under way to end, at most `graceMs`, and ends Envoy. */
-  async stop(graceMs: number): Promise<void> {
+  /**
+   * Takes nothing new, asks clients to leave, waits for what is under way to end, at most `graceMs` and not when `hurry`
+   * fires, and ends Envoy.
+   */
+  async stop(graceMs: number, hurry: AbortSignal = new AbortController().signal): Promise<void> {
     this.#isDraining = true
-    if (this.#state.live && graceMs > 0) await this.#drain(graceMs)
+    this.#set({ ...this.#state })
+    const isWaiting = this.#state.live && graceMs > 0 && !hurry.aborted
+    if (isWaiting) await this.#drain(AbortSignal.any([hurry, AbortSignal.timeout(graceMs)]))
     this.#stopping.abort()
     this.#wake()
     if (this.#state.live) this.#countDropped(await this.#options.admin.facts())
@@ -132,19 +146,18 @@ export class EnvoySupervisor {
     await Promise.all([this.#running, this.#watching])
   }
 
-  async #drain(graceMs: number): Promise<void> {
+  async #drain(end: AbortSignal): Promise<void> {
     const { admin, log } = this.#options
-    log.info({ graceMs }, 'draining')
-    const deadline = performance.now() + graceMs
+    log.info({}, 'draining')
     await admin.drain()
     let busyMs = performance.now()
-    while (performance.now() < deadline && this.#envoy !== undefined) {
+    while (!end.aborted && this.#envoy !== undefined) {
       const facts = await admin.facts()
       if (facts === undefined || facts.connections === 0) return
       const nowMs = performance.now()
       if (facts.busy > 0) busyMs = nowMs
       else if (nowMs - busyMs >= DRAIN_IDLE_MS) return
-      await delay(DRAIN_POLL_MS)
+      await delay(DRAIN_POLL_MS, undefined, { signal: end }).catch(() => {})
     }
   }
 
@@ -154,7 +167,7 @@ export class EnvoySupervisor {
     let isCrashLoop = false
     while (!signal.aborted) {
       if (!isCrashLoop) onStart()
-      const startedMs = performance.now()
+      this.#startedMs = performance.now()
       const envoy = launcher.launch()
       this.#envoy = envoy
       this.#silence = NOT_SILENT
@@ -170,12 +183,15 @@ export class EnvoySupervisor {
         break
       }
       this.#noteEnd(reason)
-      this.#lifetimesMs.push(performance.now() - startedMs)
+      this.#lifetimesMs.push(performance.now() - this.#startedMs)
       const plan = planRestart(this.#lifetimesMs)
       isCrashLoop = plan.isCrashLoop
       const fields = { code: 'ERR_ENVOY_EXITED', reason, delayMs: plan.delayMs }
       log.error(fields, 'envoy exited; it is started again')
-      if (isCrashLoop) onCrashLoop(reason)
+      if (isCrashLoop) {
+        onCrashLoop(reason)
+        this.#set({ ...this.#state, trouble: reason })
+      }
       await delay(plan.delayMs, undefined, { signal }).catch(() => {})
     }
   }
@@ -231,7 +247,9 @@ export class EnvoySupervisor {
       return this.#set({ ...this.#state, live: false })
     }
     const { warming, draining, workersStarted } = facts
-    this.#set({ ...this.#state, live, version, warming, draining, workersStarted })
+    const hasRecovered = performance.now() - this.#startedMs >= QUICK_MS
+    const trouble = hasRecovered ? '' : this.#state.trouble
+    this.#set({ ...this.#state, trouble, live, version, warming, draining, workersStarted })
   }
 
   #judgeSilence(envoy: RunningEnvoy, hasAnswered: boolean): void {

@@ -294,12 +294,41 @@ t.test('an idle kept-alive connection holds no drain, a request under way does',
   })
   await delay(1_000)
   t.notOk(isStopped, 'a request is under way')
+  await t.rejects(get(port), { code: 'ECONNREFUSED' }, 'nothing new is taken')
   const answer = once(busy, 'data')
   busy.write('\r\n')
   t.match(String((await answer)[0]), /one$/, 'it is answered')
   const answeredMs = performance.now()
   await stopped
   t.ok(performance.now() - answeredMs < 2_000, `${performance.now() - answeredMs} ms later it ends`)
+})
+
+t.test('a drain that is hurried ends at once', async (t) => {
+  const { controller, sidecar } = await start(t)
+  const port = await freePort()
+  controller.ads.publish(new Map([[WEB_NODE, snapshotWith(answering(port, 'one'))]]))
+  await sidecar.supervisor.start()
+  await answers(port, 'one')
+  await waitFor(() => sidecar.supervisor.state().live && sidecar.supervisor.state().warming === 0)
+  const busy = connect(port, '127.0.0.1').on('error', () => {})
+  t.teardown(() => busy.destroy())
+  busy.write('GET / HTTP/1.1\r\nHost: a\r\n')
+  await waitFor(async () => (await sidecar.admin.facts())?.busy === 1)
+  const hurry = new AbortController()
+  const closed = once(busy, 'close')
+  const stopped = sidecar.supervisor.stop(600_000, hurry.signal)
+  await waitFor(
+    () =>
+      get(port).then(
+        () => false,
+        () => true,
+      ),
+    { what: 'the drain' },
+  )
+  t.ok(sidecar.supervisor.state().isStopping)
+  hurry.abort()
+  await stopped
+  await closed
 })
 
 t.test('a closed status answers no ping, while the other streams go on', async (t) => {

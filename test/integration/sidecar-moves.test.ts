@@ -61,7 +61,12 @@ async function start(t: Test) {
   const ended = serve(
     {
       ...{ config: parsed.config, paths: runPaths(dir), identity, svid, clock },
-      ...{ instanceId: INSTANCE_ID, version: '0', log: pino({ level: 'silent' }) },
+      ...{
+        hurry: new AbortController().signal,
+        instanceId: INSTANCE_ID,
+        version: '0',
+        log: pino({ level: 'silent' }),
+      },
       onFacts: (now) => {
         facts = now
       },

@@ -32,9 +32,10 @@ export class AdminClient {
     return /"version":\s*"[^/"]*\/([^/"]*)/.exec(answer?.body ?? '')?.[1] ?? ''
   }
 
-  /** Tells clients to leave (`connection: close`, GOAWAY) while requests go on. */
+  /** Tells clients to leave (`connection: close`, GOAWAY) and takes no new connections, while requests go on. */
   async drain(): Promise<void> {
-    await this.#ask('POST', '/drain_listeners?graceful&skip_exit')
+    await this.#ask('POST', '/healthcheck/fail')
+    await this.#ask('POST', '/drain_listeners')
   }
 
   #ask(

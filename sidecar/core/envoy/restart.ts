@@ -10,7 +10,7 @@ export interface RestartPlan {
 }
 
 /** A life shorter than this ended quickly. */
-const QUICK_MS = 10_000
+export const QUICK_MS = 10_000
 const QUICK_DEATHS = 3
 const FIRST_DELAY_MS = 1_000
 const MAX_DELAY_MS = 30_000

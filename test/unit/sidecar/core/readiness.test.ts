@@ -15,6 +15,8 @@ const good: ReadinessInput = {
     draining: 0,
     workersStarted: true,
     reason: '',
+    trouble: '',
+    isStopping: false,
   },
   bundleRevision: 'b',
   bundleProblem: undefined,
@@ -35,6 +37,7 @@ t.test('what is missing makes it not ready', async (t) => {
       { envoy: { ...envoy, running: false, live: false, reason: 'SIGSEGV' } },
       /not running: SIGSEGV/,
     ],
+    [{ envoy: { ...envoy, isStopping: true } }, /draining, and takes nothing new/],
     [{ bundleRevision: undefined }, /no policy bundle/],
     [{ isAnswering: false }, /being replaced/],
     [{ isSocketBound: false }, /socket for envoy is gone/],
@@ -68,6 +71,13 @@ t.test('a generation is not enforced while something of it is open, warms or dra
 t.test('says why the newest bundle is not active, and goes on with the one before', async (t) => {
   const readiness = readinessOf({ ...good, bundleProblem: 'ERR_BUNDLE_INVALID: digest' })
   t.match(readiness, { ready: true, detail: 'policy bundle: ERR_BUNDLE_INVALID: digest' })
+})
+
+t.test('while Envoy keeps dying that is said, whether one runs or not', async (t) => {
+  for (const running of [true, false]) {
+    const { detail } = readinessOf({ ...good, envoy: { ...envoy, running, trouble: 'SIGSEGV' } })
+    t.match(detail, /keeps dying and is started again, ever later: SIGSEGV/)
+  }
 })
 
 t.test('draining does not make it unready', async (t) => {

@@ -69,7 +69,7 @@ async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
   const instanceId = randomBytes(16).toString('hex')
   log.info({ ...config }, 'sidecar starts')
   const identity = await startIdentity({
-    state: createIdentityState(config.state),
+    state: createIdentityState(config.state, log.child({ component: 'identity' })),
     client: createCsrClient({ controller: config.controller, clock }),
     keys: nodeKeys,
     readJoinToken: async () =>

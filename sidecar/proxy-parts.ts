@@ -7,6 +7,7 @@ import { rm } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import writeFileAtomic from 'write-file-atomic'
 import type { Clock } from '../common/clock.ts'
+import type { MeshError } from '../common/errors.ts'
 import { FEATURES, whyOlder } from '../common/features.ts'
 import { Secret } from '../common/secret.ts'
 import { AdminClient } from './adapters/envoy/admin-client.ts'
@@ -36,6 +37,10 @@ export interface ProxyPartsOptions {
   readonly worker: CheckWorker
   /** Why the newest bundle is not active; undefined: it is. */
   readonly bundleProblem: () => string | undefined
+  /** Why the active bundle is not on the disk; undefined: it is. */
+  readonly bundleNotStored: () => string | undefined
+  /** Why the SVID was not renewed, or is not stored; undefined: all is well. */
+  readonly identityProblem: () => MeshError | undefined
   /** Features that what is enforced needs: configuration of a controller that lacks one is not taken. */
   readonly requires: () => readonly string[]
   /** Decisions that could not be recorded, beside those that Envoy dropped itself. */
@@ -105,8 +110,20 @@ export class ProxyParts {
       worker,
       server: this.#envoyServer,
       bundleProblem: options.bundleProblem,
+      notices: () => this.#notices(),
       report: (report) => this.#status.report({ ...this.#self(), ...report }),
     })
+  }
+
+  /** What doesn't hinder now, but would after a restart or in some hours. */
+  #notices(): readonly string[] {
+    const { identityProblem, bundleNotStored } = this.#options
+    const identity = identityProblem()
+    return [
+      ...(identity === undefined ? [] : [`identity: ${identity.message} [${identity.code}]`]),
+      this.#proxy.cacheProblem(),
+      bundleNotStored(),
+    ].filter((notice) => notice !== undefined)
   }
 
   /** What this process is, in every report. */

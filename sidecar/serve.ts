@@ -64,6 +64,8 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
     identity,
     worker,
     bundleProblem: () => bundles.problem(),
+    bundleNotStored: () => bundles.storeProblem(),
+    identityProblem: () => options.identity.problem(),
     requires: () => bundles.requires(),
     decisionsLost: () => recorder.lost() + lost.value(),
     services: [createAccessLogService((entry) => recorder.record(entry))],
@@ -128,6 +130,7 @@ async function startBundles(options: ServeOptions, identity: IdentitySource, wor
   })
   return {
     problem: () => loop.problem(),
+    storeProblem: () => loop.storeProblem(),
     requires: () => loop.requires(),
     forget: () => store.forget(),
     stop: async () => {

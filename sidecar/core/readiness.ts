@@ -24,6 +24,8 @@ export interface ReadinessInput {
   readonly bundleRevision: string | undefined
   /** Why the newest bundle is not active; undefined: it is, as far as is known. */
   readonly bundleProblem: string | undefined
+  /** What does not hinder now: a renewal that failed, a disk that takes nothing. */
+  readonly notices: readonly string[]
   /** What was enforced by this Envoy process until now; empty: nothing. */
   readonly enforcedBefore: string
 }
@@ -50,6 +52,7 @@ export function readinessOf(input: ReadinessInput): Readiness {
     ...(input.bundleProblem === undefined ? [] : [`policy bundle: ${input.bundleProblem}`]),
     ...progress.refusals,
     ...(progress.isAccepted || progress.refusals.length > 0 ? [] : ['envoy has not taken all yet']),
+    ...input.notices,
   ]
   return {
     ready: input.hasIdentity && canServe(envoy) && hasListeners && hasAnswers(input),

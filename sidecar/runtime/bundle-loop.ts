@@ -30,6 +30,8 @@ export interface BundleLoopOptions {
 export interface BundleLoop {
   /** Why the newest bundle is not active; undefined: it is, as far as is known. */
   problem(): string | undefined
+  /** Why a restart would lack the newest; undefined: it would not. */
+  storeProblem(): string | undefined
   /** Tokens of common/features.ts that the active bundle needs: an older controller must not replace it. */
   requires(): readonly string[]
   stop(): Promise<void>
@@ -37,6 +39,8 @@ export interface BundleLoop {
 
 /** The controller answers earlier when something changes; below the idle timeouts of what may stand between. */
 const WAIT_SECONDS = 50
+/** What could not be stored is tried again this often. */
+const STORE_RETRY_SECONDS = 5
 /** A server that answers "unchanged" at once, without waiting, is asked no more often than this. */
 const MIN_INTERVAL_MS = 1_000
 
@@ -55,6 +59,7 @@ class Loop implements BundleLoop {
   #etag: string | undefined
   #problem: string | undefined
   #requires: readonly string[] = []
+  #unstored: { readonly archive: Uint8Array; readonly problem: string } | undefined
 
   constructor(options: BundleLoopOptions) {
     this.#options = options
@@ -62,6 +67,10 @@ class Loop implements BundleLoop {
 
   problem(): string | undefined {
     return this.#problem
+  }
+
+  storeProblem(): string | undefined {
+    return this.#unstored?.problem
   }
 
   requires(): readonly string[] {
@@ -96,6 +105,7 @@ class Loop implements BundleLoop {
     while (!this.#stop.signal.aborted) {
       const startedMs = performance.now()
       try {
+        if (this.#unstored !== undefined) await this.#save(this.#unstored.archive)
         const answer = await this.#fetch()
         if (answer.kind === 'bundle') await this.#take(answer)
         failures = 0
@@ -115,9 +125,14 @@ class Loop implements BundleLoop {
   #fetch(): Promise<BundleAnswer> {
     return this.#options.source.fetch({
       etag: this.#etag,
-      waitSeconds: this.#etag === undefined ? 0 : WAIT_SECONDS,
+      waitSeconds: this.#waitSeconds(),
       signal: this.#stop.signal,
     })
+  }
+
+  #waitSeconds(): number {
+    if (this.#etag === undefined) return 0
+    return this.#unstored === undefined ? WAIT_SECONDS : STORE_RETRY_SECONDS
   }
 
   /** Nothing new is good news, unless there is something that we are not given. */
@@ -129,17 +144,25 @@ class Loop implements BundleLoop {
   }
 
   async #take(answer: Extract<BundleAnswer, { kind: 'bundle' }>): Promise<void> {
-    const { store, log } = this.#options
+    const { log } = this.#options
     const older = whyOlder(this.#requires, answer.features)
     if (older !== undefined) throw new MeshError('ERR_BUNDLE_INVALID', older, { retry: 'backoff' })
     const revision = await this.#activate(answer.archive)
     this.#etag = answer.etag
     this.#problem = undefined
     log.info({ revision }, 'policy bundle is active')
+    await this.#save(answer.archive)
+  }
+
+  async #save(archive: Uint8Array): Promise<void> {
+    const { store, log } = this.#options
     try {
-      await store.save(answer.archive)
+      await store.save(archive)
+      this.#unstored = undefined
     } catch (err) {
-      log.error({ err, revision }, 'policy bundle not stored; a restart will not have it')
+      const message = 'policy bundle not stored; a restart will not have it'
+      if (this.#unstored === undefined) log.error({ err }, message)
+      this.#unstored = { archive, problem: `${message}: ${messageOf(err)}` }
     }
   }
 

@@ -2,6 +2,8 @@
  * One attestation, from choosing the proof to storing its result. In: what is stored, the join token file's text.
  * Out: a new SVID with a new key, its credential already on the disk. A stored credential is used first; a join token
  * only when there is none or it was refused, and never one that was spent.
+ * A disk that takes nothing must not end a workload: a renewal counts in memory then, and the credential of the disk is
+ * used again next time, for to the controller the newer one was lost on the way.
  */
 import {
   csrBinding,
@@ -37,7 +39,9 @@ export interface AttestParts {
 
 export class Attester {
   readonly #parts: AttestParts
+  /** As on the disk, but for roots that are not there yet. */
   #stored: StoredIdentity | undefined
+  #unstored: { readonly identity: StoredIdentity; readonly problem: MeshError } | undefined
 
   constructor(parts: AttestParts) {
     this.#parts = parts
@@ -70,8 +74,21 @@ export class Attester {
   async updateTrustBundle(trustBundle: readonly Uint8Array[]): Promise<void> {
     const stored = await this.#load()
     if (stored.joined === undefined) return
-    const joined = { ...stored.joined, trustBundle }
-    await this.#store({ ...stored, joined })
+    const next = { ...stored, joined: { ...stored.joined, trustBundle } }
+    // Known from now on, stored or not: the next renewal may meet a controller of the new root.
+    this.#stored = next
+    const newest = this.#unstored?.identity.joined
+    await this.#storeOrKeep(newest ? { joined: { ...newest, trustBundle } } : next)
+  }
+
+  /** Why what is known is not on the disk; undefined: it is. */
+  storeProblem(): MeshError | undefined {
+    return this.#unstored?.problem
+  }
+
+  /** Tries once more to store what could not be stored. */
+  async storeAgain(): Promise<void> {
+    if (this.#unstored !== undefined) await this.#storeOrKeep(this.#unstored.identity)
   }
 
   async #renew(joined: JoinedIdentity, current: Svid | undefined, signal: AbortSignal) {
@@ -95,7 +112,7 @@ export class Attester {
       workloadUid: joined.workload.uid,
       nowMs: this.#parts.clock.now(),
     })
-    return this.#accept(checked, key, joined)
+    return this.#accept(checked, key, joined, (next) => this.#keepRenewed(joined, next))
   }
 
   async #join(stored: StoredIdentity, token: JoinToken, signal: AbortSignal): Promise<Svid> {
@@ -117,7 +134,8 @@ export class Attester {
     })
     const { trustDomain } = trust
     const pem = credentialKey.toPem()
-    return this.#accept(checked, key, { trustDomain, credentialKey: pem, tokenId: token.id })
+    const kept = { trustDomain, credentialKey: pem, tokenId: token.id }
+    return this.#accept(checked, key, kept, (next) => this.#store(next))
   }
 
   /** Stored before the token is sent, so that a lost answer can be asked for again. */
@@ -134,6 +152,7 @@ export class Attester {
     answer: CheckedAnswer,
     key: SidecarKey,
     kept: Pick<JoinedIdentity, 'trustDomain' | 'credentialKey' | 'tokenId'>,
+    keep: (identity: { readonly joined: JoinedIdentity }) => Promise<void>,
   ): Promise<Svid> {
     const { workload, spiffeId, trustBundle, credential } = answer
     const { trustDomain, credentialKey, tokenId } = kept
@@ -146,7 +165,7 @@ export class Attester {
       credentialKey,
       tokenId,
     }
-    await this.#store({ joined })
+    await keep({ joined })
     return {
       spiffeId,
       workload,
@@ -175,13 +194,41 @@ export class Attester {
   async #load(): Promise<StoredIdentity> {
     if (this.#stored !== undefined) return this.#stored
     const text = await this.#parts.state.load()
-    this.#stored = text === undefined ? {} : parseIdentity(text)
+    this.#stored = text === undefined ? {} : await this.#parse(text)
     return this.#stored
+  }
+
+  /** A damaged text is set aside and counts as none when there is a token to begin anew with. Throws ERR_STATE_CORRUPT. */
+  async #parse(text: Secret<string>): Promise<StoredIdentity> {
+    try {
+      return parseIdentity(text)
+    } catch (damage) {
+      if ((await this.#newToken(undefined)) === undefined) throw damage
+      await this.#parts.state.setAside()
+      return {}
+    }
   }
 
   async #store(identity: StoredIdentity): Promise<void> {
     await this.#parts.state.store(formatIdentity(identity))
     this.#stored = identity
+    this.#unstored = undefined
+  }
+
+  async #keepRenewed(before: JoinedIdentity, next: { readonly joined: JoinedIdentity }) {
+    await this.#storeOrKeep(next)
+    if (this.#unstored === undefined) return
+    this.#stored = { joined: { ...before, trustBundle: next.joined.trustBundle } }
+  }
+
+  /** A disk that takes nothing is a state; anything else is thrown. */
+  async #storeOrKeep(identity: StoredIdentity): Promise<void> {
+    try {
+      await this.#store(identity)
+    } catch (problem) {
+      if (!(problem instanceof MeshError) || problem.code !== 'ERR_STATE_WRITE') throw problem
+      this.#unstored = { identity, problem }
+    }
   }
 }
 

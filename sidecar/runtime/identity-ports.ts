@@ -28,6 +28,8 @@ export interface IdentityState {
   load(): Promise<Secret<string> | undefined>
   /** Resolves when it is on the disk. Throws ERR_STATE_WRITE. */
   store(text: Secret<string>): Promise<void>
+  /** Moves a damaged one out of the way, and says so. Throws ERR_STATE_WRITE. */
+  setAside(): Promise<void>
 }
 
 /** What a controller must prove to be taken for one. */

@@ -34,6 +34,8 @@ const LOOK_EVERY_MS = 500
 /** Longest wait between attempts while nothing can be served without the SVID, and while the old one is still good. */
 const MAX_BACKOFF_WITHOUT_MS = 5_000
 const MAX_BACKOFF_WITH_MS = 15_000
+/** What could not be stored is tried again this often. */
+const STORE_RETRY_MS = 5_000
 /** After the controller said no: only a person can change that, but the file may be replaced. */
 const REFUSED_RETRY_MS = 30_000
 
@@ -56,6 +58,7 @@ class IdentityKeeper implements WorkloadIdentitySource {
   #problem: MeshError | undefined
   #attempt = 0
   #nextAttemptMonotonicMs = Number.NEGATIVE_INFINITY
+  #nextStoreMonotonicMs = Number.NEGATIVE_INFINITY
   /** The file's text at the last refusal: another one is tried at once. */
   #refusedToken: string | undefined
   #running: Promise<void> = Promise.resolve()
@@ -99,6 +102,7 @@ class IdentityKeeper implements WorkloadIdentitySource {
         'a distributed root is not of this trust domain',
       )
     await this.#alone(() => this.#attester.updateTrustBundle(roots))
+    this.#problem ??= this.#attester.storeProblem()
     if (this.#svid !== undefined) this.#svid = { ...this.#svid, trustBundle: roots }
   }
 
@@ -117,6 +121,7 @@ class IdentityKeeper implements WorkloadIdentitySource {
 
   async #look(): Promise<void> {
     this.#dropExpired()
+    await this.#storeAgain()
     const isFresh = this.#lease !== undefined && leasePhase(this.#lease, this.#now()) === 'fresh'
     if (isFresh || !(await this.#isTimeToTry())) return
     let svid: Svid
@@ -133,14 +138,28 @@ class IdentityKeeper implements WorkloadIdentitySource {
     const isFirst = this.#svid === undefined
     this.#svid = svid
     this.#lease = startLease(this.#now(), svid.notAfterMs, this.#random())
-    this.#problem = undefined
+    this.#problem = this.#attester.storeProblem()
+    this.#nextStoreMonotonicMs = this.#options.clock.monotonic() + STORE_RETRY_MS
     this.#attempt = 0
     this.#refusedToken = undefined
     this.#nextAttemptMonotonicMs = Number.NEGATIVE_INFINITY
     const { spiffeId, serialNumber, notAfterMs } = svid
     const fields = { spiffeId, serialNumber, notAfter: new Date(notAfterMs).toISOString() }
     this.#options.log.info(fields, isFirst ? 'identity obtained' : 'identity renewed')
+    if (this.#problem !== undefined)
+      this.#options.log.error({ err: this.#problem }, 'identity not stored; it counts in memory')
     for (const listener of this.#listeners) listener(svid)
+  }
+
+  async #storeAgain(): Promise<void> {
+    const { clock, log } = this.#options
+    if (this.#attester.storeProblem() === undefined) return
+    if (clock.monotonic() < this.#nextStoreMonotonicMs) return
+    this.#nextStoreMonotonicMs = clock.monotonic() + STORE_RETRY_MS
+    await this.#alone(() => this.#attester.storeAgain())
+    if (this.#attester.storeProblem() !== undefined) return
+    if (this.#problem?.code === 'ERR_STATE_WRITE') this.#problem = undefined
+    log.info({}, 'identity stored at last')
   }
 
   async #fail(error: unknown): Promise<void> {

@@ -14,6 +14,7 @@ export interface ReporterParts {
   readonly worker: Pick<CheckWorker, 'activeRevision' | 'isAnswering' | 'onChange'>
   readonly server: { isBound(): boolean; onSocketChange(listener: () => void): () => void }
   readonly bundleProblem: () => string | undefined
+  readonly notices: () => readonly string[]
   readonly report: (report: {
     readonly envoyVersion: string
     readonly enforcedGeneration: string
@@ -43,7 +44,8 @@ export class Reporter {
   }
 
   current(): Readiness {
-    const { identity, proxy, supervisor, worker, server, bundleProblem } = this.#parts
+    const { identity, proxy, supervisor, worker, server } = this.#parts
+    const { bundleProblem, notices } = this.#parts
     const readiness = readinessOf({
       hasIdentity: identity.current() !== undefined,
       progress: proxy.progress(),
@@ -52,6 +54,7 @@ export class Reporter {
       isAnswering: worker.isAnswering(),
       bundleRevision: worker.activeRevision(),
       bundleProblem: bundleProblem(),
+      notices: notices(),
       enforcedBefore: this.#enforced,
     })
     this.#enforced = readiness.enforcedGeneration

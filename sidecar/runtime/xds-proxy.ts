@@ -69,6 +69,8 @@ export class XdsProxy {
   /** The write under way, and whether something changed since it began. */
   #writing: Promise<void> | undefined
   #isDirty = false
+  #cacheProblem: string | undefined
+  #rewrite: NodeJS.Timeout | undefined
 
   constructor(options: XdsProxyOptions) {
     this.#options = options
@@ -98,6 +100,7 @@ export class XdsProxy {
 
   async stop(): Promise<void> {
     clearTimeout(this.#retry)
+    clearTimeout(this.#rewrite)
     await this.#writing
   }
 
@@ -124,6 +127,11 @@ export class XdsProxy {
   progress(): Progress {
     this.#progress ??= progressOf(this.#streams())
     return this.#progress
+  }
+
+  /** Why a restart would lack the newest; undefined: it would not. */
+  cacheProblem(): string | undefined {
+    return this.#cacheProblem
   }
 
   onChange(listener: () => void): () => void {
@@ -225,6 +233,12 @@ export class XdsProxy {
     for (const listener of this.#listeners) listener()
   }
 
+  #noteCache(problem: string | undefined): void {
+    if (problem === this.#cacheProblem) return
+    this.#cacheProblem = problem
+    for (const listener of this.#listeners) listener()
+  }
+
   /** One write at a time; what changed meanwhile goes into the next. */
   #persist(): void {
     this.#isDirty = true
@@ -241,11 +255,14 @@ export class XdsProxy {
       this.#isDirty = false
       try {
         await cache.write(nodeId, lastGood(desiredOf(this.#upstream), this.#store))
+        this.#noteCache(undefined)
       } catch (err) {
-        log.error(
-          { err },
-          'xds cache not written; a restart without the controller would lack the newest',
-        )
+        const message =
+          'xds cache not written; a restart without the controller would lack the newest'
+        if (this.#cacheProblem === undefined) log.error({ err }, message)
+        this.#noteCache(`${message}: ${err instanceof Error ? err.message : String(err)}`)
+        clearTimeout(this.#rewrite)
+        this.#rewrite = setTimeout(() => this.#persist(), RETRY_MS).unref()
       }
     }
   }

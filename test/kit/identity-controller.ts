@@ -61,6 +61,10 @@ export class MemoryState implements IdentityState {
     return this.text === undefined ? undefined : new Secret(this.text)
   }
 
+  async setAside() {
+    this.text = undefined
+  }
+
   async store(text: Secret<string>) {
     if (this.failWrites) throw new MeshError('ERR_STATE_WRITE', 'disk full', { retry: 'backoff' })
     this.text = text.reveal()

@@ -307,7 +307,7 @@ function workloadFindings(subject: Subject): readonly Finding[] {
           status: 'True',
           reason: proxy.ready ? 'Ready' : 'NotReady',
           message: proxy.ready
-            ? 'its sidecar is connected and ready'
+            ? `its sidecar is connected and ready${proxy.detail === '' ? '' : `; ${proxy.detail}`}`
             : `its sidecar is connected, not ready: ${proxy.detail}`,
         }
       : {

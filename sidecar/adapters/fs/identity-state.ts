@@ -3,7 +3,7 @@
  * the disk before `store` resolves. A file that others could read or that is a link is refused.
  */
 import { constants } from 'node:fs'
-import { lstat, mkdir, open } from 'node:fs/promises'
+import { lstat, mkdir, open, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MeshError } from '../../../common/errors.ts'
 import { Secret } from '../../../common/secret.ts'
@@ -14,12 +14,15 @@ import {
   readPrivate,
   writePrivate,
 } from '../../../host/private-file.ts'
-import type { IdentityState } from '../../runtime/identity-ports.ts'
+import type { IdentityState, Log } from '../../runtime/identity-ports.ts'
 
 /** A credential, a key and sixteen roots take less than 100 kB. */
 const MAX_BYTES = 1024 * 1024
 
-export function createIdentityState(stateDir: string): IdentityState {
+export function createIdentityState(
+  stateDir: string,
+  log: Pick<Log, 'warn'> = { warn() {} },
+): IdentityState {
   const path = join(stateDir, 'identity.json')
   return {
     async load() {
@@ -31,6 +34,16 @@ export function createIdentityState(stateDir: string): IdentityState {
         if (error instanceof MeshError) throw error
         throw corrupt(path, `cannot be read (${codeOf(error)})`, 'check its permissions')
       }
+    },
+    async setAside() {
+      try {
+        await rename(path, `${path}.bad`)
+      } catch (cause) {
+        const message = `cannot move ${path} aside (${codeOf(cause)}); check its disk and permissions`
+        throw new MeshError('ERR_STATE_WRITE', message, { retry: 'backoff', cause })
+      }
+      const fields = { code: 'ERR_STATE_CORRUPT', file: path }
+      log.warn(fields, 'stored identity is damaged; it was moved aside, and the join token is used')
     },
     async store(text) {
       try {

@@ -6,8 +6,7 @@
 import { readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import writeFileAtomic from 'write-file-atomic'
-import { MeshError } from '../../../common/errors.ts'
-import { fromCacheText, toCacheText } from '../../core/xds/cache-format.ts'
+import { type CacheRead, fromCacheText, toCacheText } from '../../core/xds/cache-format.ts'
 import type { Resources } from '../../core/xds/store.ts'
 import type { Log, XdsCache } from '../../runtime/xds-ports.ts'
 
@@ -24,18 +23,27 @@ export class FileXdsCache implements XdsCache {
   }
 
   async read(nodeId: string): Promise<Resources> {
-    const text = await readFile(this.#path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'ENOENT') return undefined
-      const message = `cannot read ${this.#path}; check its owner and mode`
-      throw new MeshError('ERR_STATE_CORRUPT', message, { cause })
-    })
-    if (text === undefined) return new Map()
-    const read = fromCacheText(nodeId, text)
+    const read = await this.#read(nodeId)
+    if (read === undefined) return new Map()
     if (read.ok) return read.resources
-    await rename(this.#path, `${this.#path}.bad`)
     const fields = { code: 'ERR_STATE_CORRUPT', file: this.#path, reason: read.reason }
-    this.#log.warn(fields, 'xds cache not used; it was moved aside')
+    // A disk that takes no rename is no reason not to start: the controller has it all.
+    const isMoved = await rename(this.#path, `${this.#path}.bad`).then(
+      () => true,
+      () => false,
+    )
+    this.#log.warn(fields, `xds cache not used; it ${isMoved ? 'was' : 'could not be'} moved aside`)
     return new Map()
+  }
+
+  /** Undefined: there is none. */
+  async #read(nodeId: string): Promise<CacheRead | undefined> {
+    try {
+      return fromCacheText(nodeId, await readFile(this.#path, 'utf8'))
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      return code === 'ENOENT' ? undefined : { ok: false, reason: `cannot be read (${code})` }
+    }
   }
 
   async write(nodeId: string, resources: Resources): Promise<void> {

@@ -2,6 +2,7 @@
  * What a sidecar keeps of its identity between starts, as a value and as text (JSON). The SVID's key is not in it.
  * A text that is not exactly that throws ERR_STATE_CORRUPT.
  */
+import { createHash } from 'node:crypto'
 import { MeshError } from '../../../common/errors.ts'
 import { Secret } from '../../../common/secret.ts'
 
@@ -43,7 +44,8 @@ export function formatIdentity(identity: StoredIdentity): Secret<string> {
       pending: { tokenId: pending.tokenId, credentialKey: pending.credentialKey.reveal() },
     }),
   }
-  return new Secret(`${JSON.stringify(document, undefined, 1)}\n`)
+  const whole = { ...document, digest: digestOf(document) }
+  return new Secret(`${JSON.stringify(whole, undefined, 1)}\n`)
 }
 
 export function parseIdentity(text: Secret<string>): StoredIdentity {
@@ -54,12 +56,22 @@ export function parseIdentity(text: Secret<string>): StoredIdentity {
     // No cause: a syntax error quotes what it read.
     throw corrupt()
   }
-  if (document.version !== VERSION) throw corrupt()
+  if (document.version !== VERSION || !isWhole(document)) throw corrupt()
   const { joined, pending } = document
   return {
     ...(joined === undefined ? {} : { joined: readJoined(asFields(joined)) }),
     ...(pending === undefined ? {} : { pending: readPending(asFields(pending)) }),
   }
+}
+
+/** Without a digest it is 0.1's. */
+function isWhole({ digest, ...rest }: Fields): boolean {
+  return digest === undefined || digest === digestOf(rest)
+}
+
+/** Over the fields in their order: a text that was read has the order that it was written in. */
+function digestOf(document: object): string {
+  return `sha256:${createHash('sha256').update(JSON.stringify(document)).digest('hex')}`
 }
 
 interface Fields {

@@ -20,6 +20,7 @@ const good: ReadinessInput = {
   },
   bundleRevision: 'b',
   bundleProblem: undefined,
+  notices: [],
   enforcedBefore: 'g1',
 }
 const { envoy, progress } = good
@@ -78,6 +79,11 @@ t.test('while Envoy keeps dying that is said, whether one runs or not', async (t
     const { detail } = readinessOf({ ...good, envoy: { ...envoy, running, trouble: 'SIGSEGV' } })
     t.match(detail, /keeps dying and is started again, ever later: SIGSEGV/)
   }
+})
+
+t.test('what would hinder later is said now', async (t) => {
+  const readiness = readinessOf({ ...good, notices: ['a', 'b'] })
+  t.match(readiness, { ready: true, enforcedGeneration: 'g2', detail: 'a; b' })
 })
 
 t.test('draining does not make it unready', async (t) => {

@@ -67,3 +67,16 @@ t.test('a renewal that cuts the wait says nothing about the bundle', async (t) =
   const loop = await runLoop(t, archive, [broken, { kind: 'interrupted' }])
   t.match(loop.problem(), 'ERR_BUNDLE_INVALID')
 })
+
+t.test('what an older controller gives does not replace what it does not know', async (t) => {
+  const newer = { ...SET, requires: ['when/source.ip'] }
+  const stored = (await packBundle({ set: newer, wasm: new Map() })).archive
+  const { archive } = await packBundle({ set: SET, wasm: new Map() })
+  const answer = { kind: 'bundle', archive, etag: '"old"' } as const
+  const kept = await runLoop(t, stored, [{ ...answer, features: [] }])
+  t.match(kept.problem(), /the controller does not know when\/source.ip, which is in force here/)
+  t.same(kept.requires(), ['when/source.ip'])
+  const followed = await runLoop(t, stored, [{ ...answer, features: ['when/source.ip'] }])
+  t.equal(followed.problem(), undefined)
+  t.same(followed.requires(), [])
+})

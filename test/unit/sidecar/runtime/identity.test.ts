@@ -98,6 +98,28 @@ t.test('keeps the old one while the controller is away, and drops it when it end
   t.equal(identity.problem(), undefined)
 })
 
+t.test(
+  'a full disk ends no workload: renewals count, and are stored when there is room',
+  async (t) => {
+    const controller = await makeController({ svidLifetimeSeconds: 20 })
+    const state = new MemoryState()
+    const token = await tokenFor(controller)
+    const { identity, tick } = await start(t, controller, { token, state })
+    state.failWrites = true
+    for (let i = 0; i < 4; i++) {
+      const before = identity.current()?.serialNumber
+      await tick(10_100)
+      t.not(identity.current()?.serialNumber, before)
+      t.match(identity.problem(), { code: 'ERR_STATE_WRITE' })
+    }
+    const full = state.text
+    state.failWrites = false
+    await tick(5_100)
+    t.equal(identity.problem(), undefined)
+    t.not(state.text, full)
+  },
+)
+
 t.test('waits longer from attempt to attempt, within bounds', async (t) => {
   const controller = await makeController()
   const { tick, isDown, attempts } = await start(t, controller, {})

@@ -360,15 +360,46 @@ t.test('a lost answer costs nothing: the credential before it is still good', as
   t.same(controller.revoked, [])
 })
 
-t.test('a sidecar that cannot store keeps the old credential and uses no new SVID', async (t) => {
+t.test('a sidecar that cannot store lives on with the credential of its disk', async (t) => {
+  const controller = await makeController()
+  const sidecar = makeSidecar(controller, { token: await tokenFor(controller) })
+  const first = await sidecar.attest()
+  const onDisk = sidecar.state.text
+  sidecar.state.failWrites = true
+  const serials = new Set([first.serialNumber])
+  for (let i = 0; i < 3; i++) serials.add((await sidecar.attest()).serialNumber)
+  t.equal(serials.size, 4, 'each renewal counts')
+  t.match(sidecar.attester.storeProblem(), { code: 'ERR_STATE_WRITE' })
+  t.equal(sidecar.state.text, onDisk)
+  sidecar.state.failWrites = false
+  const restarted = makeSidecar(controller, { state: sidecar.state })
+  await restarted.attest()
+  t.same(controller.revoked, [], 'a restart finds a credential that is good')
+})
+
+t.test('what could not be stored is stored later, and is the newest', async (t) => {
   const controller = await makeController()
   const sidecar = makeSidecar(controller, { token: await tokenFor(controller) })
   await sidecar.attest()
   sidecar.state.failWrites = true
-  await t.rejects(sidecar.attest(), { code: 'ERR_STATE_WRITE' })
-  sidecar.state.failWrites = false
   await sidecar.attest()
+  await sidecar.attest()
+  sidecar.state.failWrites = false
+  await sidecar.attester.storeAgain()
+  t.equal(sidecar.attester.storeProblem(), undefined)
+  await sidecar.attest()
+  await makeSidecar(controller, { state: sidecar.state }).attest()
   t.same(controller.revoked, [])
+})
+
+t.test('a damaged identity is set aside when there is a token to begin anew with', async (t) => {
+  const controller = await makeController()
+  const state = new MemoryState()
+  await makeSidecar(controller, { state, token: await tokenFor(controller) }).attest()
+  state.text = state.text?.replace(/"uid": "uid-web"/, '"uid": "uid-wec"')
+  await t.rejects(makeSidecar(controller, { state }).attest(), { code: 'ERR_STATE_CORRUPT' })
+  const token = await tokenFor(controller)
+  t.equal((await makeSidecar(controller, { state, token }).attest()).workload.uid, 'uid-web')
 })
 
 t.test('a caller that has gone leaves no trace', async (t) => {

@@ -27,6 +27,20 @@ t.test('is the same after a trip through its text', async (t) => {
   }
 })
 
+t.test('every flipped character of a value is noticed, and 0.1’s text is read', async (t) => {
+  const text = plain({ joined, pending })
+  for (const [from, to] of [
+    ['AQID', 'AQIE'],
+    ['uid-web', 'uid-wec'],
+    ['"KEY"', '"KEZ"'],
+    ['id-1', 'id-3'],
+  ] as const)
+    t.throws(() => parseIdentity(new Secret(text.replace(from, to))), { code: 'ERR_STATE_CORRUPT' })
+  const { digest, ...before } = JSON.parse(text)
+  t.match(digest, /^sha256:/)
+  t.equal(plain(parseIdentity(new Secret(JSON.stringify(before)))), text)
+})
+
 t.test('a damaged text is refused and not quoted', async (t) => {
   const good = JSON.parse(plain({ joined, pending }))
   const texts = [

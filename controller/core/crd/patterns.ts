@@ -48,6 +48,13 @@ const TEXTS: ReadonlyMap<string, PatternText> = new Map([
     },
   ],
   [
+    '^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$',
+    {
+      message: 'is no protocol name: a word, or domain/word',
+      remedy: 'write "http", "grpc", "kubernetes.io/h2c", "mysql"',
+    },
+  ],
+  [
     '^[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)+$',
     {
       message: 'is no entrypoint: package and rule, joined by "/"',

@@ -12,6 +12,7 @@ import {
 import type { WorkloadEntry, WorkloadEntryInbound } from '../crd/index.ts'
 import type { InboundPort } from '../model/mesh.ts'
 import { canonicalAddress } from './address.ts'
+import { checkAppProtocol, readAppProtocol } from './app-protocol.ts'
 import { namespaceOf, refOf } from './objects.ts'
 import type { PortSubject } from './peer-authentication.ts'
 
@@ -49,6 +50,8 @@ export function translateWorkloadEntry(
   if (problems.length > 0 || address === undefined) return { subject, draft: undefined, problems }
   const inbound: InboundDraft[] = []
   for (const [index, port] of (object.spec.inbound ?? []).entries()) {
+    const unsound = checkAppProtocol(object, index)
+    if (unsound !== undefined) problems.push(unsound)
     const appAddress = canonicalAddress(port.appAddress)
     if (appAddress === undefined) {
       problems.push(badAddress(object, `spec.inbound[${index}].appAddress`, port.appAddress))
@@ -87,8 +90,7 @@ function toInbound(
     name: port.name,
     port: port.port,
     appPort: port.appPort,
-    protocol: port.protocol,
-    serverFirst: port.serverFirst === true,
+    ...readAppProtocol(port),
   }
 }
 

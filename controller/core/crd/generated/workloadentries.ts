@@ -55,11 +55,15 @@ export interface WorkloadEntryInbound {
    */
   readonly appAddress: string
   /**
-   * What the app speaks: `HTTP` (HTTP/1.1), `HTTP2` (HTTP/2 without TLS), `GRPC`, or `TCP` (anything; only rules about the caller and the port apply). Default: `HTTP`.
+   * What the app speaks: `HTTP` (HTTP/1.1), `HTTP2` (HTTP/2 without TLS), `GRPC`, or `TCP` (anything; only rules about the caller and the port apply). Default: what `appProtocol` says; without it what the part of `name` before the first `-` says (`http`, `http2`, `grpc`, `tcp`, `tls`, `https`, `mongo`, `mysql`, `redis`, ...); else `HTTP`.
    */
-  readonly protocol: 'HTTP' | 'HTTP2' | 'GRPC' | 'TCP'
+  readonly protocol?: 'HTTP' | 'HTTP2' | 'GRPC' | 'TCP'
   /**
-   * For `TCP`: whether the server speaks first, as with MySQL, SMTP, FTP and SSH. A connection is then decided when it is accepted, before the app sees it; else when the client's first byte has come, and the app is called only then. Rules are the same for both. Default: `false`.
+   * What the app speaks, as a Kubernetes Service says it: `http`, `kubernetes.io/ws` (HTTP), `http2`, `kubernetes.io/h2c` (HTTP2), `grpc` (GRPC); `mysql`, `smtp`, `ftp`, `ssh`, `imap`, `pop3` (TCP, `serverFirst`). Anything else, with `https`, `tls` and `kubernetes.io/wss`, is `TCP`. Read when `protocol` is absent.
+   */
+  readonly appProtocol?: string
+  /**
+   * For `TCP`: whether the server speaks first, as with MySQL, SMTP, FTP and SSH. A connection is then decided when it is accepted, before the app sees it; else when the client's first byte has come, and the app is called only then. Rules are the same for both. Default: `true` where `appProtocol` or `name` says so, else `false`.
    */
   readonly serverFirst?: boolean
 }

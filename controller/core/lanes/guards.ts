@@ -5,12 +5,14 @@
 import {
   GUARD_HOST,
   GUARD_IDENTITY,
+  GUARD_METHOD,
   GUARD_PATH,
   GUARD_SAN,
   HOST_GUARD_PATTERN,
+  METHOD_GUARD_PATTERN,
   PATH_GUARD_PATTERN,
 } from '../../../common/authz/guards.ts'
-import { all, any, HOST, not, PATH, text, URI_SAN } from './predicate.ts'
+import { all, any, HOST, METHOD, not, PATH, text, URI_SAN } from './predicate.ts'
 import type { Chain } from './rule.ts'
 import { action, type Entry } from './to-matcher.ts'
 
@@ -19,6 +21,7 @@ const SOMETHING = '(?s).+'
 export function buildGuards(chain: Chain): readonly Entry[] {
   const path = not(text(PATH, 'regex', PATH_GUARD_PATTERN))
   const host = not(text(HOST, 'regex', HOST_GUARD_PATTERN))
+  const method = not(text(METHOD, 'regex', METHOD_GUARD_PATTERN))
   const hasCertificate = any([
     text(URI_SAN, 'regex', SOMETHING),
     text({ kind: 'dnsSan' }, 'regex', SOMETHING),
@@ -32,6 +35,7 @@ export function buildGuards(chain: Chain): readonly Entry[] {
       ? [
           { predicate: path, onMatch: action(GUARD_PATH, 'DENY') },
           { predicate: host, onMatch: action(GUARD_HOST, 'DENY') },
+          { predicate: method, onMatch: action(GUARD_METHOD, 'DENY') },
         ]
       : []),
     ...(chain.transport === 'tls'

@@ -5,7 +5,11 @@
  * "true", "false", "error", or nothing for undefined. Nothing that runs in the mesh is made of it.
  */
 import { directionOf } from '../../../common/authz/evaluate.ts'
-import { HOST_GUARD_PATTERN, PATH_GUARD_PATTERN } from '../../../common/authz/guards.ts'
+import {
+  HOST_GUARD_PATTERN,
+  METHOD_GUARD_PATTERN,
+  PATH_GUARD_PATTERN,
+} from '../../../common/authz/guards.ts'
 import type { Direction } from '../../../common/authz/text-match.ts'
 import {
   type Condition,
@@ -113,7 +117,11 @@ guards contains "guard/path" if not has_plain_path
 
 has_plain_host if regex.match(${quote(`^(?:${HOST_GUARD_PATTERN})$`)}, http.host)
 
-guards contains "guard/host" if not has_plain_host`
+guards contains "guard/host" if not has_plain_host
+
+has_plain_method if regex.match(${quote(`^(?:${METHOD_GUARD_PATTERN})$`)}, http.method)
+
+guards contains "guard/method" if not has_plain_method`
 
 const DECISION = `
 default allow := false

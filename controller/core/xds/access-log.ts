@@ -21,6 +21,8 @@ import { ACCESS_LOG_CLUSTER } from './names.ts'
 
 /** Request header that names the decision; Envoy makes it, whatever the client sent. */
 export const DECISION_ID_HEADER = 'x-postern-decision-id'
+/** Envoy's entry knows nine methods by number, and only so. */
+const METHOD = ':method'
 const LOG_NAME = 'postern'
 
 export function buildHttpAccessLog(): AccessLog {
@@ -30,7 +32,7 @@ export function buildHttpAccessLog(): AccessLog {
       case: 'typedConfig',
       value: pack(HttpGrpcAccessLogConfigSchema, {
         commonConfig: buildCommon(),
-        additionalRequestHeadersToLog: [DECISION_ID_HEADER, 'x-request-id', 'traceparent'],
+        additionalRequestHeadersToLog: [DECISION_ID_HEADER, METHOD, 'x-request-id', 'traceparent'],
       }),
     },
   })

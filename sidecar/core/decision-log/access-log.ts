@@ -55,7 +55,7 @@ function fromHttp(entry: HTTPAccessLogEntry, context: AccessLogContext): Decisio
   const summary: RequestSummary = {
     ...toSummary(common, request?.requestHeaders[DECISION_ID] ?? context.newId()),
     ...(request === undefined ? {} : { path: request.path, host: request.authority }),
-    ...(request?.requestMethod ? { method: RequestMethod[request.requestMethod] ?? '' } : {}),
+    ...methodOf(request),
     ...(traceparent === undefined ? {} : { traceparent }),
   }
   const details = response?.responseCodeDetails ?? ''
@@ -64,6 +64,13 @@ function fromHttp(entry: HTTPAccessLogEntry, context: AccessLogContext): Decisio
   const ruling = httpRuling(common, details)
   if (ruling === undefined) return undefined
   return toFacts({ common, summary, context, ruling, shadow: [], httpStatus })
+}
+
+/** As sent, when Envoy logs it; an older configuration logs the number of a method that it knows, or nothing. */
+function methodOf(request: HTTPAccessLogEntry['request']): { readonly method?: string } {
+  const sent = request?.requestHeaders[':method']
+  if (sent !== undefined) return { method: sent }
+  return request?.requestMethod ? { method: RequestMethod[request.requestMethod] ?? '' } : {}
 }
 
 /** What the RBAC filter says, by its metadata and, when it denied, by the response's details. */

@@ -18,6 +18,7 @@ export function toRawAttributes(request: CheckRequest): RawAttributes {
     protocol: 'http',
     path: inner?.http?.path,
     host: inner?.http?.host,
+    method: inner?.http?.method,
     peer: source?.principal,
   }
 }

@@ -74,8 +74,8 @@ export function toAttributes(check: CheckRequest): RequestAttributes {
 
 export function toRaw(check: CheckRequest): RawAttributes {
   const { source, request } = check.attributes ?? {}
-  const { path, host } = request?.http ?? {}
-  return { protocol: 'http', path, host, peer: source?.principal }
+  const { path, host, method } = request?.http ?? {}
+  return { protocol: 'http', path, host, method, peer: source?.principal }
 }
 
 type Peer = NonNullable<NonNullable<CheckRequest['attributes']>['source']>

@@ -48,6 +48,10 @@ has_plain_host if regex.match("^(?:(?:[0-9A-Za-z_-]+(?:\\.[0-9A-Za-z_-]+)*|\\[[0
 
 guards contains "guard/host" if not has_plain_host
 
+has_plain_method if regex.match("^(?:[A-Z]+(?:-[A-Z]+)*)$", http.method)
+
+guards contains "guard/method" if not has_plain_method
+
 # ALLOW shop/p0
 policy_0 contains "shop/p0/rules[0]" if { is_1 }
 granted contains "shop/p0" if { count(policy_0) > 0 }

@@ -48,6 +48,10 @@ has_plain_host if regex.match("^(?:(?:[0-9A-Za-z_-]+(?:\\.[0-9A-Za-z_-]+)*|\\[[0
 
 guards contains "guard/host" if not has_plain_host
 
+has_plain_method if regex.match("^(?:[A-Z]+(?:-[A-Z]+)*)$", http.method)
+
+guards contains "guard/method" if not has_plain_method
+
 # DENY shop/p0
 policy_0 contains "shop/p0/rules[0]" if { not is_0; is_1 }
 policy_0 contains "shop/p0/rules[1]" if { is_2 }

@@ -48,6 +48,10 @@ has_plain_host if regex.match("^(?:(?:[0-9A-Za-z_-]+(?:\\.[0-9A-Za-z_-]+)*|\\[[0
 
 guards contains "guard/host" if not has_plain_host
 
+has_plain_method if regex.match("^(?:[A-Z]+(?:-[A-Z]+)*)$", http.method)
+
+guards contains "guard/method" if not has_plain_method
+
 # ALLOW shop/p0
 policy_0 contains "shop/p0/rules[0]" if { principal != ""; not is_0; is_1; address != ""; not is_2; not port in {9090}; method != ""; not is_3; path != ""; not is_4; host != ""; not is_5; count(members(header("x-role"))) > 0; not is_6 }
 policy_0 contains "shop/p0/rules[1]" if { is_7 }

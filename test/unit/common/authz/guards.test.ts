@@ -3,10 +3,10 @@ import t from 'tap'
 import { findGuard } from '../../../../common/authz/guards.ts'
 
 const ask = (path: string | undefined, peer?: string, protocol: 'http' | 'tcp' = 'http') =>
-  findGuard({ protocol, path, host: 'orders.shop', peer })
+  findGuard({ protocol, path, host: 'orders.shop', method: 'GET', peer })
 
 const askHost = (host: string | undefined) =>
-  findGuard({ protocol: 'http', path: '/', host, peer: undefined })
+  findGuard({ protocol: 'http', path: '/', host, method: 'GET', peer: undefined })
 
 t.test(
   'guard/host: one name or address, and nothing that two readers read differently',
@@ -36,12 +36,27 @@ t.test(
       t.equal(askHost(host), 'guard/host', JSON.stringify(host))
     }
     t.equal(
-      findGuard({ protocol: 'tcp', path: undefined, host: undefined, peer: undefined }),
+      findGuard({
+        protocol: 'tcp',
+        path: undefined,
+        host: undefined,
+        method: undefined,
+        peer: undefined,
+      }),
       undefined,
       'not on TCP',
     )
   },
 )
+
+t.test('guard/method: words in upper case', async (t) => {
+  const askMethod = (method: string | undefined) =>
+    findGuard({ protocol: 'http', path: '/', host: 'a', method, peer: undefined })
+  for (const method of ['GET', 'M-SEARCH', 'QUERY']) t.equal(askMethod(method), undefined, method)
+  for (const method of ['get', 'Post', 'GET ', 'A_B', '-', 'GET\n', '', undefined]) {
+    t.equal(askMethod(method), 'guard/method', JSON.stringify(method))
+  }
+})
 
 t.test('guard/path: printable ASCII with whole escapes', async (t) => {
   for (const path of [

@@ -60,6 +60,7 @@ function judge(set: PolicySet, rbac: RBAC, request: RequestAttributes) {
     peer: request.principal,
     path: request.path,
     host: request.host,
+    method: request.method,
   })
   const want = decide(set, request, () => ({ kind: 'undefined' }))
   const isRecorded = guard === undefined && want.shadow.length + want.audit.length > 0

@@ -61,6 +61,13 @@ const ALLOWED = {
   low_shadow_effective_policy_id: 'decided',
 }
 
+t.test('the method as it was sent, when Envoy logs it: its number knows nine', async (t) => {
+  const logged = http(ALLOWED, { responseCode: 200 })
+  if (logged.protocol !== 'http' || logged.entry.request === undefined) throw new Error('not HTTP')
+  logged.entry.request.requestHeaders[':method'] = 'QUERY'
+  t.equal(fromAccessLogEntry(logged, context())?.request.method, 'QUERY')
+})
+
 t.test('an allow of the tree, when the sidecar was not asked', async (t) => {
   t.same(fromAccessLogEntry(http(ALLOWED, { responseCode: 200 }), context()), {
     request: {

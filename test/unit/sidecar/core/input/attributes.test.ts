@@ -30,6 +30,7 @@ t.test('a request of a workload', async (t) => {
   })
   t.same(toRawAttributes(asked), {
     protocol: 'http',
+    method: 'PUT',
     path: '/x?y',
     host: 'h:1',
     peer: 'spiffe://mesh.local/ns/shop/sa/web',

@@ -3,30 +3,18 @@
  * the decision log that both fill. Plaintext (PERMISSIVE), so that a test needs no certificates to call.
  */
 import { createHash } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import type { JsonObject } from '@bufbuild/protobuf'
-import { Server, ServerCredentials } from '@grpc/grpc-js'
 import { type Test, t } from 'tap'
 import type { DecisionRecord } from '../../common/decision.ts'
-import { TYPE_URLS } from '../../common/xds.ts'
 import { translate } from '../../controller/core/translate/index.ts'
 import { buildSnapshot } from '../../controller/core/xds/snapshot.ts'
-import { DecisionLogFile } from '../../sidecar/adapters/fs/decision-log-file.ts'
-import { createAccessLogService } from '../../sidecar/adapters/grpc/als-server.ts'
-import { createAccessLogRecorder } from '../../sidecar/runtime/access-log-recorder.ts'
 import { type Seen, startHttpApp } from '../kit/apps.ts'
-import { LABELS, makeBundle, startCheck } from '../kit/check.ts'
-import { makeCa, makeSvid, toPem } from '../kit/identity.ts'
+import { makeBundle, startCheck } from '../kit/check.ts'
+import { makeCa } from '../kit/identity.ts'
 import { makeInput, makeMesh, makePolicy, makeWorkloadEntry } from '../kit/objects.ts'
 import { freePorts } from '../kit/ports.ts'
-import { startProcess } from '../kit/process.ts'
+import { startDecidingEnvoy } from '../kit/raw/world.ts'
 import { compileRego } from '../kit/rego.ts'
-import { toStaticBootstrap } from '../kit/static-bootstrap.ts'
-import { tempDir } from '../kit/tempdir.ts'
-import { toolPath } from '../kit/tools.ts'
 import { waitFor, waitForPort } from '../kit/wait.ts'
-import { toXdsJson } from '../kit/xds-json.ts'
 
 const REGO = `package envoy.authz
 
@@ -108,19 +96,7 @@ async function startWorld(t: Test): Promise<World> {
   const harness = await startCheck()
   t.teardown(() => harness.stop())
   await harness.worker.activate(await makeBundle(workload.policySet, [wasm]))
-  const als = await startAccessLog(t, harness.worker, harness.decisionLog)
-  await startStaticEnvoy(
-    t,
-    {
-      listeners: toXdsJson(snapshot, TYPE_URLS.listener),
-      routes: toXdsJson(snapshot, TYPE_URLS.route),
-      clusters: toXdsJson(snapshot, TYPE_URLS.cluster),
-      endpoints: toXdsJson(snapshot, TYPE_URLS.endpoint),
-      extensions: toXdsJson(snapshot, TYPE_URLS.extensionConfig),
-      secrets: [...toXdsJson(snapshot, TYPE_URLS.secret), await makeOwnSecret(ca)],
-    },
-    { postern_authz: harness.socketPath, postern_als: als },
-  )
+  await startDecidingEnvoy(t, { snapshot, ca, harness })
   await waitForPort(port)
   return {
     call: async (path, options = {}) => {
@@ -138,56 +114,6 @@ async function startWorld(t: Test): Promise<World> {
       })
     },
   }
-}
-
-async function startAccessLog(
-  t: Test,
-  worker: Parameters<typeof createAccessLogRecorder>[0]['worker'],
-  file: string,
-): Promise<string> {
-  const decisionLog = new DecisionLogFile(file)
-  const recorder = createAccessLogRecorder({
-    ...{ worker, decisionLog, labels: LABELS },
-    newId: () => 'made-up',
-    log: { debug() {}, info() {}, warn() {}, error() {} },
-  })
-  const { service, implementation } = createAccessLogService((entry) => recorder.record(entry))
-  const server = new Server()
-  server.addService(service, implementation)
-  const socket = join(tempDir(t), 'als.sock')
-  await new Promise<void>((resolve, reject) => {
-    server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (error) =>
-      error === null ? resolve() : reject(error),
-    )
-  })
-  t.teardown(() => {
-    server.forceShutdown()
-    decisionLog.close()
-  })
-  return socket
-}
-
-async function makeOwnSecret(ca: Awaited<ReturnType<typeof makeCa>>): Promise<JsonObject> {
-  const svid = await makeSvid(ca)
-  const key = svid.key.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
-  return {
-    name: 'default',
-    tlsCertificate: {
-      certificateChain: { inlineString: toPem(svid.der) },
-      privateKey: { inlineString: key },
-    },
-  }
-}
-
-async function startStaticEnvoy(
-  t: Test,
-  parts: Parameters<typeof toStaticBootstrap>[0],
-  pipes: Record<string, string>,
-): Promise<void> {
-  const file = join(tempDir(t), 'bootstrap.json')
-  writeFileSync(file, JSON.stringify(toStaticBootstrap(parts, pipes)))
-  const args = ['-c', file, '--disable-hot-restart', '--concurrency', '1', '-l', 'warn']
-  startProcess(t, toolPath('envoy'), args)
 }
 
 t.test('behind a real Envoy', async (t) => {

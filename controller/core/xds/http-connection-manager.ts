@@ -28,7 +28,12 @@ import { buildExtAuthzSlot, buildHttpRbacSlot } from './extension-slot.ts'
 import { buildHttp2Options } from './http2.ts'
 import * as limits from './limits.ts'
 import { appClusterName, listenerName, serviceClusterName, type Transport } from './names.ts'
-import { buildHeaderHygiene, buildLocalReplies, buildOutboundHygiene } from './request-hygiene.ts'
+import {
+  buildHeaderHygiene,
+  buildLocalReplies,
+  buildOutboundHygiene,
+  buildTrailerHygiene,
+} from './request-hygiene.ts'
 import { buildAppRoute } from './route.ts'
 
 type HcmInit = MessageInitShape<typeof HttpConnectionManagerSchema>
@@ -53,6 +58,7 @@ export function buildInboundHttp(
       buildHttpRbacSlot(port.port, transport),
       buildExtAuthzSlot(port.port, transport),
       ...buildBodyFilters(port.limits),
+      ...buildTrailerHygiene(port),
       buildRouter(),
     ],
     earlyHeaderMutationExtensions: [buildHeaderHygiene()],

@@ -10,11 +10,15 @@ import {
   type TypedExtensionConfig,
   TypedExtensionConfigSchema,
 } from '../../../proto/gen/envoy/config/core/v3/extension_pb.js'
+import { HeaderMutationSchema as HeaderMutationFilterSchema } from '../../../proto/gen/envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.js'
 import {
+  type HttpFilter,
+  HttpFilterSchema,
   type LocalReplyConfig,
   LocalReplyConfigSchema,
 } from '../../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { HeaderMutationSchema } from '../../../proto/gen/envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation_pb.js'
+import type { InboundPort } from '../model/mesh.ts'
 import { DECISION_ID_HEADER } from './access-log.ts'
 import { pack } from './encode.ts'
 
@@ -50,6 +54,30 @@ function removeReserved(): Mutations {
       value: { keyMatcher: { matchPattern: { case: 'prefix' as const, value } } },
     },
   }))
+}
+
+/**
+ * Takes all trailers off a request to an app that would get them: no policy reads them, and an app may take them for
+ * headers. Towards HTTP/1.1 Envoy drops them by itself.
+ */
+export function buildTrailerHygiene({ protocol }: Pick<InboundPort, 'protocol'>): HttpFilter[] {
+  if (protocol !== 'HTTP2' && protocol !== 'GRPC') return []
+  const everything = { matchPattern: { case: 'safeRegex', value: { regex: '.*' } } } as const
+  return [
+    create(HttpFilterSchema, {
+      name: 'envoy.filters.http.header_mutation',
+      configType: {
+        case: 'typedConfig',
+        value: pack(HeaderMutationFilterSchema, {
+          mutations: {
+            requestTrailersMutations: [
+              { action: { case: 'removeOnMatch', value: { keyMatcher: everything } } },
+            ],
+          },
+        }),
+      },
+    }),
+  ]
 }
 
 /** Unauthorized External Service: ext_authz denied, or could not decide. Rego may deny with a status that is retried. */

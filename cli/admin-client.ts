@@ -6,8 +6,11 @@ import http from 'node:http'
 import { join } from 'node:path'
 import { MESH_ERROR_CODES, MeshError } from '../common/errors.ts'
 
-/** Origin: an answer takes milliseconds; ten seconds is a controller that hangs. */
-const TIMEOUT_MS = 10_000
+/**
+ * Origin: an answer takes milliseconds, a question that the controller asks proxies 10 s for each 16 of them that do not
+ * answer; a minute is a controller that hangs.
+ */
+const TIMEOUT_MS = 60_000
 
 interface Answer {
   readonly status: number
@@ -31,7 +34,7 @@ function send(socketPath: string, method: string, path: string, body?: string): 
         response.on('error', reject)
       },
     )
-    request.on('timeout', () => request.destroy(new Error('no answer in 10 s')))
+    request.on('timeout', () => request.destroy(new Error('no answer in a minute')))
     request.on('error', reject)
     request.end(body)
   })

@@ -7,6 +7,7 @@ import { MeshError } from '../common/errors.ts'
 import { addDescribe } from './describe.ts'
 import { addGet } from './get.ts'
 import { toPrintable } from './output/printable.ts'
+import { addProxy } from './proxy.ts'
 import { addRun } from './run.ts'
 import { addToken } from './token.ts'
 import { addVersion, VERSION } from './version.ts'
@@ -19,7 +20,7 @@ export function buildProgram(): Command {
   )
   program.version(VERSION, '-V, --version')
   program.exitOverride()
-  for (const add of [addRun, addToken, addGet, addDescribe, addVersion]) add(program)
+  for (const add of [addRun, addToken, addGet, addDescribe, addProxy, addVersion]) add(program)
   return program
 }
 

@@ -90,6 +90,16 @@ export class Entrance implements Authority {
     this.#server ??= await this.#openServer()
   }
 
+  /** How far each connected proxy is with each type, by node id. */
+  sync(): ReturnType<AdsServer['sync']> {
+    return this.#ads.sync()
+  }
+
+  /** What the sidecar of this proxy answers. Errors: ERR_PROXY_UNAVAILABLE, ERR_ANSWER_TOO_LARGE, its own. */
+  ask(...asked: Parameters<ProxyStatusService['ask']>): Promise<unknown> {
+    return this.#status.ask(...asked)
+  }
+
   isOpen(): boolean {
     return this.#server !== undefined
   }

@@ -9,15 +9,14 @@ import type { Clock } from '../common/clock.ts'
 import { MeshError } from '../common/errors.ts'
 import { lockState } from '../host/state-lock.ts'
 import { ManifestFolder } from './adapters/files/folder.ts'
-import { AdminServer } from './adapters/http/admin.ts'
-import { HealthServer } from './adapters/http/health.ts'
 import { OpaRegoCompiler } from './adapters/opa/rego-compiler.ts'
 import { createConditionStore } from './adapters/state/condition-store.ts'
 import { FileGenerationStore } from './adapters/state/generation-store.ts'
 import { type Config, parseConfig } from './config.ts'
 import { Entrance } from './entrance.ts'
+import { type Core, createFaces } from './faces.ts'
 import { clearTemp, preparePlaces } from './places.ts'
-import { toMetrics } from './runtime/metrics.ts'
+import { History } from './runtime/history.ts'
 import { Reconciler } from './runtime/reconcile.ts'
 import { StatusBoard } from './runtime/status-board.ts'
 
@@ -64,8 +63,9 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
   const log = pino({ name: 'postern-controller', level: config.logLevel })
   log.info({ ...config }, 'controller starts')
   const failed = Promise.withResolvers<never>()
-  const { entrance, reconciler, board } = joinCore(config, log, failed.reject)
-  const { admin, health } = joinFaces(config, log, { entrance, reconciler, board })
+  const core = joinCore(config, log, failed.reject)
+  const { entrance, reconciler, board } = core
+  const { admin, health } = createFaces(core, { config, clock, log })
   try {
     await health.start()
     log.info({ host: config.health.host, port: health.port() }, 'health and metrics are served')
@@ -83,21 +83,19 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
   }
 }
 
-interface Core {
-  readonly entrance: Entrance
-  readonly reconciler: Reconciler
-  readonly board: StatusBoard
-}
-
 function joinCore(config: Config, log: Logger, fail: (error: unknown) => void): Core {
   const entrance = new Entrance({ config, clock, log, onRevoked: () => board.touch() })
+  const history = new History()
   const reconciler = new Reconciler({
     manifests: new ManifestFolder({ folder: config.manifests }),
     compiler: new OpaRegoCompiler({ binary: config.opa, tempDir: join(config.state, 'tmp') }),
     store: new FileGenerationStore(config.state),
     authority: entrance,
     // A port that is taken is for the user to free; a controller that nobody reaches doesn't run on.
-    publish: (publication) => entrance.publish(publication).catch(fail),
+    publish: (publication) => {
+      history.note(publication, entrance.proxies.list(), clock.now())
+      return entrance.publish(publication).catch(fail)
+    },
     clock,
     newUid: randomUUID,
     log: log.child({ component: 'reconcile' }),
@@ -112,39 +110,5 @@ function joinCore(config: Config, log: Logger, fail: (error: unknown) => void): 
   })
   reconciler.onChange(() => board.refresh())
   entrance.proxies.onChange(() => board.touch())
-  return { entrance, reconciler, board }
-}
-
-function joinFaces(config: Config, log: Logger, { entrance, reconciler, board }: Core) {
-  const admin = new AdminServer({
-    socketPath: join(config.state, 'admin.sock'),
-    objects: () => board.objects(),
-    problems: () => board.problems(),
-    proxies: () => board.proxies(),
-    published: () => board.published(),
-    createJoinToken: async (request) => entrance.createJoinToken(request),
-    log: log.child({ component: 'admin' }),
-  })
-  const health = new HealthServer({
-    ...config.health,
-    whyNotReady: () => (entrance.isOpen() ? undefined : whyNotOpen(reconciler)),
-    metrics: () =>
-      toMetrics({
-        figures: reconciler.figures(),
-        view: reconciler.view(),
-        proxies: board.proxies(),
-        nowMs: clock.now(),
-      }),
-  })
-  return { admin, health }
-}
-
-function whyNotOpen(reconciler: Reconciler): string {
-  const view = reconciler.view()
-  if (view === undefined) return 'the manifests were not read yet'
-  const problem = view.problems.find((p) => p.code === 'ERR_MESH_MISSING')
-  // Whoever can reach the health port reads this: nothing of what manifests say.
-  return problem === undefined
-    ? 'nothing is published yet; see `postern get problems`'
-    : `${problem.message}; ${problem.remedy}`
+  return { entrance, reconciler, board, history }
 }

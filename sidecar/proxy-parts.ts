@@ -12,6 +12,7 @@ import { FEATURES, whyOlder } from '../common/features.ts'
 import { Secret } from '../common/secret.ts'
 import { AdminClient } from './adapters/envoy/admin-client.ts'
 import { EnvoyProcess } from './adapters/envoy/envoy-process.ts'
+import { findDecision } from './adapters/fs/decision-log-search.ts'
 import { SocketMark } from './adapters/fs/socket-mark.ts'
 import { FileXdsCache } from './adapters/fs/xds-cache.ts'
 import { AdsClient } from './adapters/grpc/ads-client.ts'
@@ -21,9 +22,11 @@ import { StatusClient } from './adapters/grpc/status-client.ts'
 import type { HealthFacts } from './adapters/http/health.ts'
 import type { SidecarConfig } from './config.ts'
 import { buildBootstrap, type RunPaths } from './core/envoy/bootstrap.ts'
-import type { CheckWorker, Svid } from './ports.ts'
+import type { Svid } from './ports.ts'
+import type { SupervisedCheckWorker } from './runtime/check-worker.ts'
 import { EnvoySupervisor } from './runtime/envoy-supervisor.ts'
 import type { OneWorkload } from './runtime/one-workload.ts'
+import { Queries } from './runtime/queries.ts'
 import { Reporter } from './runtime/reporter.ts'
 import { XdsProxy } from './runtime/xds-proxy.ts'
 
@@ -34,7 +37,7 @@ export interface ProxyPartsOptions {
   readonly svid: Svid
   readonly instanceId: string
   readonly version: string
-  readonly worker: CheckWorker
+  readonly worker: SupervisedCheckWorker
   /** Why the newest bundle is not active; undefined: it is. */
   readonly bundleProblem: () => string | undefined
   /** Why the active bundle is not on the disk; undefined: it is. */
@@ -60,7 +63,8 @@ export class ProxyParts {
   readonly #secret = new Secret(randomBytes(SECRET_BYTES).toString('hex'))
   readonly #nodeId: string
   readonly #upstream: AdsClient
-  readonly #status = new StatusClient()
+  readonly #admin: AdminClient
+  readonly #status: StatusClient
   readonly #envoyServer: EnvoyServer
   readonly #proxy: XdsProxy
   readonly #supervisor: EnvoySupervisor
@@ -72,6 +76,8 @@ export class ProxyParts {
     this.#options = options
     const { config, paths, identity, svid, worker, services, log } = options
     this.#nodeId = nodeIdOf(svid)
+    this.#admin = new AdminClient(paths.adminSocket)
+    this.#status = this.#createStatus()
     this.#upstream = this.#createUpstream()
     this.#envoyServer = new EnvoyServer({
       socketPath: paths.xdsSocket,
@@ -191,6 +197,18 @@ export class ProxyParts {
     })
   }
 
+  #createStatus(): StatusClient {
+    const { config, worker } = this.#options
+    const queries = new Queries({
+      configDump: (maxBytes) => this.#admin.configDump(maxBytes),
+      activeSet: () => worker.activeSet(),
+      activeRevision: () => worker.activeRevision(),
+      findDecision: (id) => findDecision(config.decisionLog, id),
+      secret: () => this.#secret.reveal(),
+    })
+    return new StatusClient({ answer: (question, max) => queries.answer(question, max) })
+  }
+
   #createSupervisor(): EnvoySupervisor {
     const { config, paths, log } = this.#options
     return new EnvoySupervisor({
@@ -201,7 +219,7 @@ export class ProxyParts {
         drainSeconds: Math.max(1, config.drainSeconds),
         log: log.child({ component: 'envoy' }),
       }),
-      admin: new AdminClient(paths.adminSocket),
+      admin: this.#admin,
       onStart: () => this.#proxy.envoyStarts(),
       onCrashLoop: (reason) => this.#proxy.envoyKeepsDying(reason),
       log: log.child({ component: 'envoy-supervisor' }),

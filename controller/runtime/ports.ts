@@ -79,6 +79,10 @@ export interface ProxyState {
   readonly detail: string
   /** The sidecar's version; empty: not told yet, or not connected. */
   readonly version: string
+  /** Empty: not told. */
+  readonly envoyVersion: string
+  /** When the certificate that the proxy uses ends, epoch milliseconds; 0: not told. */
+  readonly svidNotAfterMs: number
   /** Tokens of common/features.ts that it named; none is 0.1. */
   readonly features: readonly string[]
   /** The xDS generation that it has ACKed as a whole; empty: none. An ACK is not enforcement. */

@@ -7,7 +7,7 @@ import type { ProxyRegistry, ProxyState } from './ports.ts'
 /** What a proxy reports of itself. */
 export type ProxyReport = Pick<
   ProxyState,
-  'enforcedGeneration' | 'bundleRevision' | 'ready' | 'detail'
+  'enforcedGeneration' | 'bundleRevision' | 'ready' | 'detail' | 'envoyVersion' | 'svidNotAfterMs'
 >
 
 /** What kind of program the proxy says that it is; by its xDS node and by its reports. */
@@ -37,9 +37,16 @@ const NO_REPORT: ProxyReport = {
   bundleRevision: '',
   ready: false,
   detail: 'no report yet',
+  envoyVersion: '',
+  svidNotAfterMs: 0,
 }
 const UNKNOWN: ProxyAbilities = { version: '', features: [] }
 const GONE: ProxyReport = { ...NO_REPORT, detail: 'not connected' }
+
+/** Of a proxy that never was heard of. */
+export function stateOfUnknown(nodeId: string): ProxyState {
+  return { nodeId, connected: false, ...GONE, ...UNKNOWN, ackedGeneration: '', nacks: [] }
+}
 
 /** Refused resources that are remembered of one proxy. */
 const MAX_NACKS = 200

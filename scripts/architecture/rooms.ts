@@ -50,6 +50,7 @@ export const ROOMS: Readonly<Record<string, string>> = {
   'sidecar/adapters/worker': 'How does the main thread know that the check worker lives?',
   cli: 'What can be asked and done from the command line?',
   'cli/output': 'How does an answer look?',
+  'cli/proxy': 'What is each proxy at, and what does it really have?',
   demo: 'Does the whole path work, on three services that one can watch?',
   drills: 'Does it hold when parts are edited, killed and attacked under load?',
   bench: 'What does it cost?',

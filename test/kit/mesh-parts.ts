@@ -181,7 +181,7 @@ export async function startTestSidecar(t: Pick<Test, 'teardown'>, options: TestS
     refuses: () => undefined,
     log,
   })
-  const status = new StatusClient()
+  const status = new StatusClient({ answer: async () => [] })
   const envoyServer = new EnvoyServer({
     mark: new SocketMark(paths.xdsSocket),
     socketPath: paths.xdsSocket,

@@ -16,7 +16,7 @@ import { TYPE_URLS, type TypeUrl, type XdsSnapshot } from '../../../common/xds.t
 import type { Node } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
 import { AggregatedDiscoveryService } from '../../../proto/gen/envoy/service/discovery/v3/ads_pb.js'
 import type { DeltaDiscoveryRequest } from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js'
-import { type AdsCall, AdsStream, end, type ProxyRecorder } from './ads-stream.ts'
+import { type AdsCall, AdsStream, end, type ProxyRecorder, type TypeSync } from './ads-stream.ts'
 
 export type { ProxyRecorder } from './ads-stream.ts'
 
@@ -102,6 +102,20 @@ export class AdsServer {
   /** Bytes that were written to streams and not yet taken by their peers. */
   buffered(): number {
     return [...this.#calls].reduce((sum, { stream }) => sum + (stream?.buffered() ?? 0), 0)
+  }
+
+  /** How far each connected proxy is, by node id; over all its streams, a later one's word first. */
+  sync(): ReadonlyMap<string, readonly TypeSync[]> {
+    const byNode = new Map<string, Map<string, TypeSync>>()
+    for (const { stream } of this.#calls) {
+      if (stream === undefined) continue
+      const types = byNode.get(stream.nodeId) ?? new Map<string, TypeSync>()
+      for (const sync of stream.sync()) {
+        if (sync.status !== 'NOT SENT' || !types.has(sync.typeUrl)) types.set(sync.typeUrl, sync)
+      }
+      byNode.set(stream.nodeId, types)
+    }
+    return new Map([...byNode].map(([nodeId, types]) => [nodeId, [...types.values()]]))
   }
 
   #open(call: AdsCall, typeUrl: TypeUrl | undefined): void {

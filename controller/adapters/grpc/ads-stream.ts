@@ -15,6 +15,7 @@ import {
   startServer,
   step,
 } from '../../../common/delta-xds/server.ts'
+import { type SyncStatus, syncOf } from '../../../common/delta-xds/sync.ts'
 import {
   blamedNames,
   fromRequestMessage,
@@ -50,6 +51,14 @@ const MAX_MESSAGE = 2048
 /** Names of refused resources in one log line. */
 const MAX_SHOWN = 20
 
+/** How far a proxy is with one type. */
+export interface TypeSync {
+  readonly typeUrl: string
+  readonly status: SyncStatus
+  /** Since when it is not at the newest, epoch milliseconds; absent: it is. */
+  readonly sinceMs?: number
+}
+
 export interface AdsStreamOptions {
   readonly call: AdsCall
   readonly nodeId: string
@@ -71,6 +80,9 @@ export class AdsStream {
   #waiting: XdsSnapshot | undefined
   /** The generation that was withheld last. */
   #withheld = ''
+  /** When what the peer is not yet at was offered or sent, epoch milliseconds. */
+  #offeredAtMs = 0
+  readonly #sentAtMs = new Map<string, number>()
 
   constructor(options: AdsStreamOptions) {
     const { call, nodeId, proxies } = options
@@ -95,11 +107,13 @@ export class AdsStream {
   offer(snapshot: XdsSnapshot): void {
     const newest = this.#waiting ?? this.#state.snapshot
     if (newest?.version === snapshot.version) return
+    if (this.#withheld !== snapshot.version) this.#offeredAtMs = Date.now()
     const lacks = missingFeatures(snapshot.requires, this.#options.features)
     if (lacks.length > 0) {
       this.#withhold(snapshot.version, lacks)
       return
     }
+    this.#withheld = ''
     if (this.#outflow.isBehind()) this.#waiting = snapshot
     else this.#step({ kind: 'snapshot', snapshot })
   }
@@ -125,6 +139,16 @@ export class AdsStream {
       const request = { ...fromRequestMessage(message), typeUrl: own }
       this.#step({ kind: 'request', request })
     }
+  }
+
+  /** For people; worked out only when somebody asks. */
+  sync(): readonly TypeSync[] {
+    const isBehind = this.#waiting !== undefined || this.#withheld !== ''
+    return [...syncOf(this.#state)].map(([typeUrl, found]): TypeSync => {
+      const status = found === 'SYNCED' && isBehind ? 'STALE' : found
+      if (status === 'SYNCED') return { typeUrl, status }
+      return { typeUrl, status, sinceMs: this.#sentAtMs.get(typeUrl) ?? this.#offeredAtMs }
+    })
   }
 
   close(): void {
@@ -154,9 +178,11 @@ export class AdsStream {
     const { nodeId } = this
     switch (effect.kind) {
       case 'send':
+        if (!this.#sentAtMs.has(effect.typeUrl)) this.#sentAtMs.set(effect.typeUrl, Date.now())
         this.#outflow.write(toResponseMessage(effect), sizeOf(effect))
         break
       case 'acked':
+        this.#sentAtMs.delete(effect.typeUrl)
         proxies.acked(nodeId, effect.typeUrl, [...effect.versions.keys(), ...effect.removed])
         break
       case 'nacked': {

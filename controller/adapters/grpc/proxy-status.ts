@@ -8,7 +8,8 @@ import { randomUUID } from 'node:crypto'
 import { create } from '@bufbuild/protobuf'
 import * as grpc from '@grpc/grpc-js'
 import type { Logger } from 'pino'
-import { parseFeatures } from '../../../common/features.ts'
+import { MeshError } from '../../../common/errors.ts'
+import { type Feature, parseFeatures } from '../../../common/features.ts'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
 import {
   type ProxyCommand,
@@ -16,6 +17,7 @@ import {
   type ProxyReport,
   ProxyStatus,
 } from '../../../proto/gen/postern/proxy/v1alpha1/proxy_pb.js'
+import { ProxyQueries, type Question } from './proxy-queries.ts'
 
 type Call = grpc.ServerDuplexStream<ProxyReport, ProxyCommand>
 
@@ -37,6 +39,8 @@ export interface ReportRecorder {
       readonly bundleRevision: string
       readonly ready: boolean
       readonly detail: string
+      readonly envoyVersion: string
+      readonly svidNotAfterMs: number
     },
   ): void
 }
@@ -53,12 +57,17 @@ export interface ProxyStatusOptions {
 /** How long a live sidecar may take to answer a ping. */
 const PONG_TIMEOUT_MS = 2_000
 const MAX_TEXT = 1024
+const QUERY: Feature = 'proxy/query'
 
 interface Stream {
   readonly call: Call
   readonly peer: Peer
   instanceId: string | undefined
+  /** Set by its first report, with `instanceId`. */
+  nodeId: string
+  features: readonly string[]
   close: () => void
+  readonly queries: ProxyQueries
   /** Token → what to call at its pong. */
   readonly pings: Map<string, () => void>
 }
@@ -99,6 +108,23 @@ export class ProxyStatusService {
     })
   }
 
+  /**
+   * What the sidecar of this proxy answers; the newest of its processes, should there be several.
+   * Errors: ERR_PROXY_UNAVAILABLE (not connected, too old to be asked, no answer), ERR_ANSWER_TOO_LARGE, its own code.
+   */
+  ask(nodeId: string, question: Question): Promise<unknown> {
+    const stream = [...this.#streams].findLast((s) => s.nodeId === nodeId)
+    if (stream === undefined) {
+      const message = 'the proxy is not connected to this controller'
+      throw new MeshError('ERR_PROXY_UNAVAILABLE', message, { retry: 'backoff' })
+    }
+    if (!stream.features.includes(QUERY)) {
+      const message = 'its sidecar is too old to be asked; upgrade it'
+      throw new MeshError('ERR_PROXY_UNAVAILABLE', message)
+    }
+    return stream.queries.ask(question)
+  }
+
   #open(call: Call): void {
     const peer = this.#options.peerOf(call)
     call.on('error', () => {})
@@ -110,12 +136,17 @@ export class ProxyStatusService {
       call,
       peer,
       instanceId: undefined,
+      nodeId: '',
+      features: [],
       close: () => {},
+      queries: new ProxyQueries((query) => call.write(create(ProxyCommandSchema, { query }))),
       pings: new Map(),
     }
     this.#streams.add(stream)
     const close = () => {
-      if (this.#streams.delete(stream)) stream.close()
+      if (!this.#streams.delete(stream)) return
+      stream.close()
+      stream.queries.close()
     }
     for (const event of ['close', 'cancelled', 'error']) call.on(event, close)
     call.on('end', () => {
@@ -136,12 +167,18 @@ export class ProxyStatusService {
       end(stream.call, grpc.status.PERMISSION_DENIED, details)
       return
     }
+    if (report.answer !== undefined) {
+      stream.queries.take(report.answer)
+      return
+    }
     if (stream.instanceId === undefined) {
       stream.instanceId = report.instanceId
+      stream.nodeId = report.nodeId
+      stream.features = parseFeatures(report.features)
       stream.close = this.#options.proxies.opened(report.nodeId)
       this.#options.proxies.described(report.nodeId, {
         version: report.sidecarVersion.slice(0, MAX_TEXT),
-        features: parseFeatures(report.features),
+        features: stream.features,
       })
     }
     if (report.pong !== '') stream.pings.get(report.pong)?.()
@@ -150,6 +187,8 @@ export class ProxyStatusService {
       bundleRevision: report.bundleRevision.slice(0, MAX_TEXT),
       ready: report.ready,
       detail: report.detail.slice(0, MAX_TEXT),
+      envoyVersion: report.envoyVersion.slice(0, MAX_TEXT),
+      svidNotAfterMs: Number(report.svidNotAfter) * 1000,
     })
   }
 }

@@ -8,15 +8,14 @@ import { MeshError, type Problem } from '../../../common/errors.ts'
 import type { Secret } from '../../../common/secret.ts'
 import type { ObjectKey } from '../../core/accept/objects.ts'
 import { KINDS, type KindInfo, type PosternObject } from '../../core/crd/index.ts'
-import type { Log, ProxyState } from '../../runtime/ports.ts'
+import type { Log } from '../../runtime/ports.ts'
 
 export interface AdminOptions {
   readonly socketPath: string
   readonly objects: () => ReadonlyMap<ObjectKey, PosternObject>
   readonly problems: () => readonly Problem[]
-  readonly proxies: () => readonly ProxyState[]
-  /** What is served: generation, and per workload the version of its xDS and the revision of its bundle. */
-  readonly published: () => unknown
+  /** By the first word of a path: what is answered to the words that follow it. Undefined: there is no such thing. */
+  readonly views: Readonly<Record<string, View>>
   readonly createJoinToken: (request: {
     readonly workload: string
     readonly ttlSeconds?: number
@@ -24,11 +23,19 @@ export interface AdminOptions {
   readonly log: Log
 }
 
+export type View = (words: readonly string[]) => unknown
+
 const API_VERSION = 'postern.dev/v1alpha1'
 const MAX_BODY_BYTES = 64 * 1024
 /** Origin: `sun_path` of unix(7), less its end. */
 const MAX_SOCKET_PATH = 107
 const OBJECTS = /^\/apis\/postern\.dev\/v1alpha1(?:\/namespaces\/([^/]+))?\/([^/]+)(?:\/([^/]+))?$/
+
+const STATUS: Readonly<Record<string, number>> = {
+  ERR_CONFIG: 400,
+  ERR_WORKLOAD_NOT_FOUND: 404,
+  ERR_NOT_FOUND: 404,
+}
 
 interface Answer {
   readonly status: number
@@ -86,9 +93,15 @@ export class AdminServer {
     }
     if (request.method !== 'GET') return notAllowed('GET')
     if (path === '/problems') return ok({ items: this.#options.problems() })
-    if (path === '/proxies') return ok({ items: this.#options.proxies() })
-    if (path === '/published') return ok(this.#options.published())
-    return this.#objects(path)
+    return path.startsWith('/apis/') ? this.#objects(path) : await this.#view(path)
+  }
+
+  async #view(path: string): Promise<Answer> {
+    const [name = '', ...words] = path.slice(1).split('/')
+    const { views } = this.#options
+    const view = Object.hasOwn(views, name) ? views[name] : undefined
+    const body = await view?.(words.map((word) => decode(word) ?? ''))
+    return body === undefined ? notFound('there is no such path') : ok(body)
   }
 
   #objects(path: string): Answer {
@@ -115,8 +128,7 @@ export class AdminServer {
 
   #fail(error: unknown): Answer {
     if (error instanceof MeshError) {
-      const status =
-        error.code === 'ERR_CONFIG' ? 400 : error.code === 'ERR_WORKLOAD_NOT_FOUND' ? 404 : 503
+      const status = STATUS[error.code] ?? 503
       return { status, body: { code: status, reason: error.code, message: error.message } }
     }
     this.#options.log.error({ err: error, code: 'ERR_INTERNAL' }, 'admin request failed')

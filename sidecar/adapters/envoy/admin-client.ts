@@ -7,6 +7,8 @@ import { type EnvoyFacts, readStats, STATS_FILTER } from '../../core/envoy/stats
 
 const TIMEOUT_MS = 2_000
 const MAX_BYTES = 4 * 1024 * 1024
+/** With ten thousand rules Envoy takes a second to write its configuration out. */
+const DUMP_TIMEOUT_MS = 5_000
 
 export class AdminClient {
   readonly #socketPath: string
@@ -32,6 +34,13 @@ export class AdminClient {
     return /"version":\s*"[^/"]*\/([^/"]*)/.exec(answer?.body ?? '')?.[1] ?? ''
   }
 
+  /** What Envoy has, with endpoints, as JSON text; undefined also when it is longer than `maxBytes`. */
+  async configDump(maxBytes: number): Promise<string | undefined> {
+    const bounds = { timeoutMs: DUMP_TIMEOUT_MS, maxBytes }
+    const answer = await this.#ask('GET', '/config_dump?include_eds', bounds)
+    return answer?.status === 200 ? answer.body : undefined
+  }
+
   /** Tells clients to leave (`connection: close`, GOAWAY) and takes no new connections, while requests go on. */
   async drain(): Promise<void> {
     await this.#ask('POST', '/healthcheck/fail')
@@ -41,6 +50,7 @@ export class AdminClient {
   #ask(
     method: string,
     path: string,
+    { timeoutMs, maxBytes } = { timeoutMs: TIMEOUT_MS, maxBytes: MAX_BYTES },
   ): Promise<{ readonly status: number; readonly body: string } | undefined> {
     return new Promise((resolve) => {
       const req = request({
@@ -48,7 +58,7 @@ export class AdminClient {
         method,
         path,
         agent: false,
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.timeout(timeoutMs),
       })
       req.on('error', () => resolve(undefined))
       req.on('response', (res) => {
@@ -56,7 +66,7 @@ export class AdminClient {
         res.setEncoding('utf8')
         res.on('data', (chunk: string) => {
           body += chunk
-          if (body.length > MAX_BYTES) req.destroy(new Error('answer is too long'))
+          if (body.length > maxBytes) req.destroy(new Error('answer is too long'))
         })
         res.on('error', () => resolve(undefined))
         res.on('end', () => resolve({ status: res.statusCode ?? 0, body }))

@@ -1,6 +1,6 @@
 /**
  * The ProxyStatus stream to the controller: says at each change what is enforced, and answers pings at once.
- * In: reports. Out: messages on the current session's stream; the newest report is repeated on each new one.
+ * Questions are answered by `answer`, in parts. In: reports. Out: messages on the current session's stream; the newest report is repeated on each new one.
  * Source: proto/postern/proxy/v1alpha1/proxy.proto.
  */
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
@@ -8,19 +8,31 @@ import * as grpc from '@grpc/grpc-js'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
 import {
   type ProxyCommand,
+  type ProxyQuery,
   type ProxyReport,
   ProxyReportSchema,
   ProxyStatus,
 } from '../../../proto/gen/postern/proxy/v1alpha1/proxy_pb.js'
+import type { AnswerPart, Question } from '../../runtime/queries.ts'
 import type { ControllerSession } from './controller-client.ts'
 
 type Call = grpc.ClientDuplexStream<ProxyReport, ProxyCommand>
 export type StatusReport = Omit<MessageInitShape<typeof ProxyReportSchema>, '$typeName' | 'pong'>
 
+export interface StatusClientOptions {
+  /** Never rejects. */
+  readonly answer: (question: Question, maxBytes: number) => Promise<readonly AnswerPart[]>
+}
+
 export class StatusClient {
+  readonly #options: StatusClientOptions
   #call: Call | undefined
   #report: StatusReport | undefined
   #isClosed = false
+
+  constructor(options: StatusClientOptions) {
+    this.#options = options
+  }
 
   /** Sends the report, if it differs from the last one. */
   report(report: StatusReport): void {
@@ -46,7 +58,10 @@ export class StatusClient {
       method.responseDeserialize,
     ) as Call
     this.#call = call
-    call.on('data', (command: ProxyCommand) => this.#send(command.ping))
+    call.on('data', (command: ProxyCommand) => {
+      if (command.query === undefined) this.#send(command.ping)
+      else void this.#answer(call, command.query)
+    })
     call.on('error', () => {})
     call.on('status', (status: grpc.StatusObject) => {
       if (this.#isClosed) return
@@ -57,6 +72,15 @@ export class StatusClient {
       call.cancel()
     })
     this.#send('')
+  }
+
+  async #answer(call: Call, { id, maxBytes, question }: ProxyQuery): Promise<void> {
+    const parts = await this.#options.answer(question, maxBytes)
+    const { nodeId = '', instanceId = '' } = this.#report ?? {}
+    for (const part of parts) {
+      if (this.#call !== call) return
+      call.write(create(ProxyReportSchema, { nodeId, instanceId, answer: { id, ...part } }))
+    }
   }
 
   #send(pong: string): void {

@@ -7,7 +7,7 @@ import { tempDir } from '../../kit/tempdir.ts'
 
 t.test('knows its verbs', async (t) => {
   const names = buildProgram().commands.map((c) => c.name())
-  t.same(names.sort(), ['controller', 'describe', 'get', 'sidecar', 'token', 'version'])
+  t.same(names.sort(), ['controller', 'describe', 'get', 'proxy', 'sidecar', 'token', 'version'])
 })
 
 t.test('exit codes: 2 for a wrong command line, 1 when no controller answers', async (t) => {
@@ -28,8 +28,7 @@ t.test('what is not there is exit code 1 and one clear line', async (t) => {
     socketPath: join(state, 'admin.sock'),
     objects: () => new Map(),
     problems: () => [],
-    proxies: () => [],
-    published: () => ({}),
+    views: {},
     createJoinToken: async () => {
       throw new MeshError('ERR_WORKLOAD_NOT_FOUND', 'there is none')
     },

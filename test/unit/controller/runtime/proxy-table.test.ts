@@ -2,7 +2,10 @@
 import t from 'tap'
 import { ProxyTable } from '../../../../controller/runtime/proxy-table.ts'
 
-const report = { enforcedGeneration: 'g', bundleRevision: 'b', ready: true, detail: '' }
+const report = {
+  ...{ enforcedGeneration: 'g', bundleRevision: 'b', ready: true, detail: '' },
+  ...{ envoyVersion: '1.40.0', svidNotAfterMs: 7000 },
+}
 
 t.test('a proxy is connected while one of its streams is open', async (t) => {
   const table = new ProxyTable()

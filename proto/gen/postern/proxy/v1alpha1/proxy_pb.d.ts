@@ -87,6 +87,14 @@ export declare type ProxyReport = Message<"postern.proxy.v1alpha1.ProxyReport"> 
    * @generated from field: repeated string features = 20;
    */
   features: string[];
+
+  /**
+   * 30-49: answers to what the controller asks.
+   * Part of the answer to a query. A report with one has node_id and instance_id beside it, and says nothing else.
+   *
+   * @generated from field: postern.proxy.v1alpha1.QueryAnswer answer = 30;
+   */
+  answer?: QueryAnswer | undefined;
 };
 
 /**
@@ -105,6 +113,13 @@ export declare type ProxyCommand = Message<"postern.proxy.v1alpha1.ProxyCommand"
    * @generated from field: string ping = 1;
    */
   ping: string;
+
+  /**
+   * Asked one at a time, and only of a sidecar that named the feature `proxy/query`.
+   *
+   * @generated from field: postern.proxy.v1alpha1.ProxyQuery query = 30;
+   */
+  query?: ProxyQuery | undefined;
 };
 
 /**
@@ -112,6 +127,128 @@ export declare type ProxyCommand = Message<"postern.proxy.v1alpha1.ProxyCommand"
  * Use `create(ProxyCommandSchema)` to create a new message.
  */
 export declare const ProxyCommandSchema: GenMessage<ProxyCommand>;
+
+/**
+ * A question of an operator's, by the command line and the controller.
+ *
+ * @generated from message postern.proxy.v1alpha1.ProxyQuery
+ */
+export declare type ProxyQuery = Message<"postern.proxy.v1alpha1.ProxyQuery"> & {
+  /**
+   * Each part of the answer repeats it.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Bytes of the answer's JSON text at most; a longer one is an error.
+   *
+   * @generated from field: uint32 max_bytes = 2;
+   */
+  maxBytes: number;
+
+  /**
+   * @generated from oneof postern.proxy.v1alpha1.ProxyQuery.question
+   */
+  question: {
+    /**
+     * @generated from field: postern.proxy.v1alpha1.ConfigQuestion config = 3;
+     */
+    value: ConfigQuestion;
+    case: "config";
+  } | {
+    /**
+     * @generated from field: postern.proxy.v1alpha1.DecisionQuestion decision = 4;
+     */
+    value: DecisionQuestion;
+    case: "decision";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message postern.proxy.v1alpha1.ProxyQuery.
+ * Use `create(ProxyQuerySchema)` to create a new message.
+ */
+export declare const ProxyQuerySchema: GenMessage<ProxyQuery>;
+
+/**
+ * What Envoy really has, without keys and secrets; or the policy set that the check worker has active.
+ *
+ * @generated from message postern.proxy.v1alpha1.ConfigQuestion
+ */
+export declare type ConfigQuestion = Message<"postern.proxy.v1alpha1.ConfigQuestion"> & {
+  /**
+   * listeners, routes, clusters, endpoints, secrets, policies, or all.
+   *
+   * @generated from field: string section = 1;
+   */
+  section: string;
+};
+
+/**
+ * Describes the message postern.proxy.v1alpha1.ConfigQuestion.
+ * Use `create(ConfigQuestionSchema)` to create a new message.
+ */
+export declare const ConfigQuestionSchema: GenMessage<ConfigQuestion>;
+
+/**
+ * The newest record of the sidecar's decision log with this id.
+ *
+ * @generated from message postern.proxy.v1alpha1.DecisionQuestion
+ */
+export declare type DecisionQuestion = Message<"postern.proxy.v1alpha1.DecisionQuestion"> & {
+  /**
+   * @generated from field: string decision_id = 1;
+   */
+  decisionId: string;
+};
+
+/**
+ * Describes the message postern.proxy.v1alpha1.DecisionQuestion.
+ * Use `create(DecisionQuestionSchema)` to create a new message.
+ */
+export declare const DecisionQuestionSchema: GenMessage<DecisionQuestion>;
+
+/**
+ * @generated from message postern.proxy.v1alpha1.QueryAnswer
+ */
+export declare type QueryAnswer = Message<"postern.proxy.v1alpha1.QueryAnswer"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Bytes of the JSON text (UTF-8), in order.
+   *
+   * @generated from field: bytes part = 2;
+   */
+  part: Uint8Array;
+
+  /**
+   * @generated from field: bool is_last = 3;
+   */
+  isLast: boolean;
+
+  /**
+   * Set instead of parts when there is no answer: a code of docs/reference/errors.md, and a sentence.
+   *
+   * @generated from field: string error_code = 4;
+   */
+  errorCode: string;
+
+  /**
+   * @generated from field: string error = 5;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message postern.proxy.v1alpha1.QueryAnswer.
+ * Use `create(QueryAnswerSchema)` to create a new message.
+ */
+export declare const QueryAnswerSchema: GenMessage<QueryAnswer>;
 
 /**
  * @generated from service postern.proxy.v1alpha1.ProxyStatus

@@ -10,7 +10,7 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
  * Describes the file postern/proxy/v1alpha1/proxy.proto.
  */
 export const file_postern_proxy_v1alpha1_proxy = /*@__PURE__*/
-  fileDesc("CiJwb3N0ZXJuL3Byb3h5L3YxYWxwaGExL3Byb3h5LnByb3RvEhZwb3N0ZXJuLnByb3h5LnYxYWxwaGExIvABCgtQcm94eVJlcG9ydBIPCgdub2RlX2lkGAEgASgJEhMKC2luc3RhbmNlX2lkGAIgASgJEhcKD3NpZGVjYXJfdmVyc2lvbhgDIAEoCRIVCg1lbnZveV92ZXJzaW9uGAQgASgJEhsKE2VuZm9yY2VkX2dlbmVyYXRpb24YBSABKAkSFwoPYnVuZGxlX3JldmlzaW9uGAYgASgJEg4KBmRldGFpbBgHIAEoCRINCgVyZWFkeRgIIAEoCBIMCgRwb25nGAkgASgJEhYKDnN2aWRfbm90X2FmdGVyGAogASgDEhAKCGZlYXR1cmVzGBQgAygJIhwKDFByb3h5Q29tbWFuZBIMCgRwaW5nGAEgASgJMmYKC1Byb3h5U3RhdHVzElcKBlN0cmVhbRIjLnBvc3Rlcm4ucHJveHkudjFhbHBoYTEuUHJveHlSZXBvcnQaJC5wb3N0ZXJuLnByb3h5LnYxYWxwaGExLlByb3h5Q29tbWFuZCgBMAFiBnByb3RvMw");
+  fileDesc("CiJwb3N0ZXJuL3Byb3h5L3YxYWxwaGExL3Byb3h5LnByb3RvEhZwb3N0ZXJuLnByb3h5LnYxYWxwaGExIqUCCgtQcm94eVJlcG9ydBIPCgdub2RlX2lkGAEgASgJEhMKC2luc3RhbmNlX2lkGAIgASgJEhcKD3NpZGVjYXJfdmVyc2lvbhgDIAEoCRIVCg1lbnZveV92ZXJzaW9uGAQgASgJEhsKE2VuZm9yY2VkX2dlbmVyYXRpb24YBSABKAkSFwoPYnVuZGxlX3JldmlzaW9uGAYgASgJEg4KBmRldGFpbBgHIAEoCRINCgVyZWFkeRgIIAEoCBIMCgRwb25nGAkgASgJEhYKDnN2aWRfbm90X2FmdGVyGAogASgDEhAKCGZlYXR1cmVzGBQgAygJEjMKBmFuc3dlchgeIAEoCzIjLnBvc3Rlcm4ucHJveHkudjFhbHBoYTEuUXVlcnlBbnN3ZXIiTwoMUHJveHlDb21tYW5kEgwKBHBpbmcYASABKAkSMQoFcXVlcnkYHiABKAsyIi5wb3N0ZXJuLnByb3h5LnYxYWxwaGExLlByb3h5UXVlcnkirwEKClByb3h5UXVlcnkSCgoCaWQYASABKAkSEQoJbWF4X2J5dGVzGAIgASgNEjgKBmNvbmZpZxgDIAEoCzImLnBvc3Rlcm4ucHJveHkudjFhbHBoYTEuQ29uZmlnUXVlc3Rpb25IABI8CghkZWNpc2lvbhgEIAEoCzIoLnBvc3Rlcm4ucHJveHkudjFhbHBoYTEuRGVjaXNpb25RdWVzdGlvbkgAQgoKCHF1ZXN0aW9uIiEKDkNvbmZpZ1F1ZXN0aW9uEg8KB3NlY3Rpb24YASABKAkiJwoQRGVjaXNpb25RdWVzdGlvbhITCgtkZWNpc2lvbl9pZBgBIAEoCSJbCgtRdWVyeUFuc3dlchIKCgJpZBgBIAEoCRIMCgRwYXJ0GAIgASgMEg8KB2lzX2xhc3QYAyABKAgSEgoKZXJyb3JfY29kZRgEIAEoCRINCgVlcnJvchgFIAEoCTJmCgtQcm94eVN0YXR1cxJXCgZTdHJlYW0SIy5wb3N0ZXJuLnByb3h5LnYxYWxwaGExLlByb3h5UmVwb3J0GiQucG9zdGVybi5wcm94eS52MWFscGhhMS5Qcm94eUNvbW1hbmQoATABYgZwcm90bzM");
 
 /**
  * Describes the message postern.proxy.v1alpha1.ProxyReport.
@@ -25,6 +25,34 @@ export const ProxyReportSchema = /*@__PURE__*/
  */
 export const ProxyCommandSchema = /*@__PURE__*/
   messageDesc(file_postern_proxy_v1alpha1_proxy, 1);
+
+/**
+ * Describes the message postern.proxy.v1alpha1.ProxyQuery.
+ * Use `create(ProxyQuerySchema)` to create a new message.
+ */
+export const ProxyQuerySchema = /*@__PURE__*/
+  messageDesc(file_postern_proxy_v1alpha1_proxy, 2);
+
+/**
+ * Describes the message postern.proxy.v1alpha1.ConfigQuestion.
+ * Use `create(ConfigQuestionSchema)` to create a new message.
+ */
+export const ConfigQuestionSchema = /*@__PURE__*/
+  messageDesc(file_postern_proxy_v1alpha1_proxy, 3);
+
+/**
+ * Describes the message postern.proxy.v1alpha1.DecisionQuestion.
+ * Use `create(DecisionQuestionSchema)` to create a new message.
+ */
+export const DecisionQuestionSchema = /*@__PURE__*/
+  messageDesc(file_postern_proxy_v1alpha1_proxy, 4);
+
+/**
+ * Describes the message postern.proxy.v1alpha1.QueryAnswer.
+ * Use `create(QueryAnswerSchema)` to create a new message.
+ */
+export const QueryAnswerSchema = /*@__PURE__*/
+  messageDesc(file_postern_proxy_v1alpha1_proxy, 5);
 
 /**
  * @generated from service postern.proxy.v1alpha1.ProxyStatus

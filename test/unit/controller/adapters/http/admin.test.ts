@@ -19,8 +19,11 @@ t.test('admin socket', async (t) => {
     socketPath,
     objects: () => new Map(objects.map((o) => [keyOf(o), o])),
     problems: () => [],
-    proxies: () => [],
-    published: () => ({ generation: 'g' }),
+    views: {
+      proxies: () => ({ items: [] }),
+      published: () => ({ generation: 'g' }),
+      echo: async (words) => (words[0] === 'nothing' ? undefined : words),
+    },
     createJoinToken: async ({ workload, ttlSeconds }) => {
       if (workload === 'shop/none') throw new MeshError('ERR_WORKLOAD_NOT_FOUND', 'there is none')
       if (workload === 'shop/bug') throw new Error('secret detail')
@@ -69,6 +72,9 @@ t.test('admin socket', async (t) => {
   t.match(await call('GET', '/problems'), { status: 200, body: { items: [] } })
   t.match(await call('GET', '/proxies'), { status: 200, body: { items: [] } })
   t.match(await call('GET', '/published'), { body: { generation: 'g' } })
+  t.match(await call('GET', '/echo/a%2Fb/c?x=1'), { status: 200, body: ['a/b', 'c'] })
+  t.match(await call('GET', '/echo/nothing'), { status: 404 })
+  t.match(await call('GET', '/constructor/x'), { status: 404 })
   t.match(await call('DELETE', '/problems'), { status: 405 })
 
   const token = (body: string) => call('POST', '/tokens', body)

@@ -2,7 +2,7 @@
  * `make bench-rules`: what rules cost in Envoy, as CPU of all its threads per request (proc(5), schedstat), over the
  * same listener that answers without any filter. Writes its part of docs/performance.md.
  * A microsecond is far below what a latency could show. So the variants take turns in short rounds on one Envoy, over
- * connections that stay open, and the cheapest tenth of the rounds tells the cost: what the machine does beside it only adds.
+ * connections that stay open, and the cheapest twentieth of the rounds tells the cost: what the machine does beside it only adds.
  */
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -20,13 +20,13 @@ import { type BedListener, buildBed, type Filters } from './rules-bed.ts'
 import { type Cell, formatRules, type Shape, type SizeResult, writeRules } from './rules-page.ts'
 
 const SIZES = (process.env.SIZES ?? '10,100,1000,10000').split(',').map(Number)
-const ROUNDS = Number(process.env.ROUNDS ?? 60)
+const ROUNDS = Number(process.env.ROUNDS ?? 120)
 const IN_FLIGHT = 100
 const ROUND_REQUESTS = 400
 /** A flat list costs so much that fewer requests tell it as well, and 10,000 rules would take minutes. */
 const FLAT_REQUESTS = 100
 const FLAT_MAX = 1000
-const CHEAP = 0.1
+const CHEAP = 0.05
 
 const BYS: readonly By[] = ['principal', 'path', 'both']
 const ALLOWS: Filters = { kind: 'none', status: 200 }

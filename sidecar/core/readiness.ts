@@ -43,8 +43,9 @@ export function readinessOf(input: ReadinessInput): Readiness {
   const isSettled = envoy.live && envoy.warming === 0 && envoy.draining === 0
   const isEnforced = isSettled && progress.isAccepted
   const before = envoy.running ? input.enforcedBefore : ''
-  // One that has enforced a generation has its listeners, whatever is being added.
+  // One that has enforced a generation has its listeners, and goes on with them while an edit warms.
   const hasListeners = progress.hasListeners || before !== ''
+  const isWarm = envoy.warming === 0 || before !== ''
   const reasons = [
     ...(input.hasIdentity ? [] : ['no identity']),
     ...envoyReasons(input, hasListeners),
@@ -55,14 +56,14 @@ export function readinessOf(input: ReadinessInput): Readiness {
     ...input.notices,
   ]
   return {
-    ready: input.hasIdentity && canServe(envoy) && hasListeners && hasAnswers(input),
+    ready: input.hasIdentity && canServe(envoy) && isWarm && hasListeners && hasAnswers(input),
     enforcedGeneration: isEnforced ? progress.generation : before,
     detail: reasons.join('; '),
   }
 }
 
-function canServe({ live, workersStarted, warming, isStopping }: ReadinessInput['envoy']): boolean {
-  return live && workersStarted && warming === 0 && !isStopping
+function canServe({ live, workersStarted, isStopping }: ReadinessInput['envoy']): boolean {
+  return live && workersStarted && !isStopping
 }
 
 /** Whoever Envoy asks is there: for configuration, and for decisions. */

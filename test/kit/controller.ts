@@ -49,11 +49,16 @@ export interface ControllerProcess {
 
 export function startController(
   t: Pick<Test, 'teardown' | 'fail'>,
-  folders: { readonly manifests: string; readonly state: string },
+  folders: {
+    readonly manifests: string
+    readonly state: string
+    /** `HOST:PORT` for sidecars. Default: a free port. */
+    readonly listen?: string
+  },
 ): ControllerProcess {
-  const { manifests, state } = folders
+  const { manifests, state, listen = '127.0.0.1:0' } = folders
   const args = [POSTERN, 'controller', '--manifests', manifests, '--state', state]
-  const ports = ['--listen', '127.0.0.1:0', '--health', '127.0.0.1:0', '--opa', toolPath('opa')]
+  const ports = ['--listen', listen, '--health', '127.0.0.1:0', '--opa', toolPath('opa')]
   const child = startProcess(t, process.execPath, [...args, ...ports])
   const ask = (path: string) => askController(state, 'GET', path)
   const portOf = async (message: string) => {

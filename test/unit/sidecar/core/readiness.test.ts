@@ -33,7 +33,7 @@ t.test('what is missing makes it not ready', async (t) => {
   const rows: [Partial<ReadinessInput>, RegExp][] = [
     [{ hasIdentity: false }, /no identity/],
     [{ envoy: { ...envoy, live: false } }, /starting/],
-    [{ envoy: { ...envoy, warming: 1 } }, /warming/],
+    [{ envoy: { ...envoy, warming: 1 }, enforcedBefore: '' }, /warming/],
     [
       { envoy: { ...envoy, running: false, live: false, reason: 'SIGSEGV' } },
       /not running: SIGSEGV/,
@@ -91,6 +91,7 @@ t.test('draining does not make it unready', async (t) => {
 })
 
 t.test('a listener that is being added does not make it unready', async (t) => {
+  t.equal(readinessOf({ ...good, envoy: { ...envoy, warming: 1 } }).ready, true)
   const adding = { ...progress, isAccepted: false, hasListeners: false }
   t.equal(readinessOf({ ...good, progress: adding }).ready, true)
 })

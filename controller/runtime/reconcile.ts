@@ -60,7 +60,8 @@ export interface ReconcileFigures {
 
 /**
  * How long a pass waits for Rego before it applies without it, milliseconds: an edit that brings an ALLOW and a DENY
- * shall come into force as one. A compile takes some 100 ms.
+ * shall come into force as one. A compile takes some 100 ms. After that the edit is applied without it, but for what
+ * would loosen (core/accept/hold.ts).
  */
 const HOLD_MS = 2000
 

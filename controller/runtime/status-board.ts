@@ -72,6 +72,7 @@ export class StatusBoard {
       seen: view.proposals.seen,
       problems: view.problems,
       pending: view.settlement.pending,
+      held: view.settlement.held,
       inForce: view.inForce,
       served: servedBy(view),
       proxies: this.#options.proxies.list(),

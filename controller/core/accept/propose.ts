@@ -26,6 +26,8 @@ export interface Proposal {
   readonly accepted?: AcceptedObject
   /** Why the accepted version stays though the manifests don't name it any more. */
   readonly retained?: Problem
+  /** The manifests don't name it any more, so it goes, unless it must wait (hold.ts). Policies only. */
+  readonly isDeleted?: true
 }
 
 export interface Proposals {
@@ -65,7 +67,11 @@ export function propose(reading: Reading, state: AcceptedState, fresh: Fresh): P
   for (const [key, accepted] of state.accepted) {
     if (usable.has(key)) continue
     const kept = whyKept({ key, accepted, problems, refused, usable, state })
-    if (kept === undefined) continue
+    if (kept === undefined) {
+      if (isKind(accepted.object, 'AuthorizationPolicy'))
+        proposals.push({ key, accepted, isDeleted: true })
+      continue
+    }
     if (kept.isNew) problems.push(kept.problem)
     proposals.push({ key, accepted, retained: kept.problem })
     const before = state.seen.get(key)

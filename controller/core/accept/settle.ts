@@ -19,6 +19,7 @@ import { attributeProblems, type RegoProblem } from '../rego/attribute.ts'
 import { findHidden } from '../rego/data.ts'
 import { dataHidden, resolveRego, type Unit } from '../rego/unit.ts'
 import { translate } from '../translate/index.ts'
+import { findHeld } from './hold.ts'
 import {
   type AcceptedObject,
   type Artifact,
@@ -49,6 +50,8 @@ export interface Settlement {
   readonly problems: readonly Problem[]
   /** Policies whose Rego is being compiled. */
   readonly pending: ReadonlySet<ObjectKey>
+  /** Policies (and the Mesh) that keep their last good version until another's Rego is compiled: for whose sake. */
+  readonly held: ReadonlyMap<ObjectKey, ObjectKey>
   /** Every unit that a candidate needs, compiled or not; each once. */
   readonly units: readonly Unit[]
 }
@@ -71,7 +74,7 @@ export function settle(
   const round = new Settling(proposals, compiled)
   for (;;) {
     const found = round.evaluate()
-    if (!round.demote(found.problems)) return round.finish(found)
+    if (!round.demote(found.problems) && !round.hold(found)) return round.finish(found)
   }
 }
 
@@ -88,6 +91,7 @@ class Settling {
   readonly #choices = new Map<ObjectKey, Choice>()
   readonly #refusals: RegoProblem[] = []
   readonly #pending = new Set<ObjectKey>()
+  readonly #held = new Map<ObjectKey, ObjectKey>()
   readonly #units = new Map<string, Unit>()
 
   constructor(proposals: readonly Proposal[], compiled: (unit: Unit) => CompileState) {
@@ -125,6 +129,25 @@ class Settling {
     return hit.length > 0
   }
 
+  /** Keeps the last good of what must not come into force before Rego that is being compiled. False: nothing more. */
+  hold({ model, artifacts }: Evaluation): boolean {
+    const held = findHeld({
+      proposals: this.#proposals,
+      pending: this.#pending,
+      isNewest: (key) => {
+        const isGoing = this.#proposals.get(key)?.isDeleted && !this.#held.has(key)
+        return isGoing || this.#choices.get(key) === 'candidate'
+      },
+      artifacts,
+      model,
+    })
+    for (const [key, by] of held) {
+      this.#held.set(key, by)
+      this.#fallBack(key)
+    }
+    return held.size > 0
+  }
+
   finish(found: Evaluation): Settlement {
     const accepted = new Map<ObjectKey, AcceptedObject>()
     for (const [key, proposal] of this.#proposals) {
@@ -137,6 +160,7 @@ class Settling {
       model: found.model,
       problems: this.#located([...this.#refusals, ...found.problems]),
       pending: this.#pending,
+      held: this.#held,
       units: [...this.#units.values()],
     }
   }
@@ -259,6 +283,7 @@ class Settling {
 
 function bestChoice(proposal: Proposal): Choice {
   if (proposal.candidate !== undefined) return 'candidate'
+  if (proposal.isDeleted) return 'none'
   return proposal.accepted === undefined ? 'none' : 'accepted'
 }
 

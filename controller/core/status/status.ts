@@ -47,6 +47,8 @@ export interface StatusInput {
   readonly seen: ReadonlyMap<ObjectKey, Seen>
   readonly problems: readonly Problem[]
   readonly pending: ReadonlySet<ObjectKey>
+  /** What waits for the Rego of another policy. */
+  readonly held: ReadonlyMap<ObjectKey, ObjectKey>
   readonly inForce: ReadonlyMap<ObjectKey, AcceptedObject>
   readonly served: Served | undefined
   readonly proxies: readonly ProxyReading[]
@@ -67,7 +69,7 @@ export function buildStatuses(input: StatusInput): ReadonlyMap<ObjectKey, Poster
   const problems = Map.groupBy(input.problems, (p) => (p.object ? formatRef(p.object) : ''))
   for (const proposal of input.proposals) {
     const object = proposal.candidate?.object ?? proposal.accepted?.object
-    if (object === undefined) continue
+    if (object === undefined || (proposal.isDeleted && !input.held.has(proposal.key))) continue
     const subject = toSubject(input, proposal, object, { standings, problems })
     const { proposal: _, ...inputs } = subject
     const status = statusOf(proposal, Object.values(inputs), () => withStatus(input, subject))
@@ -115,6 +117,8 @@ interface Subject {
   /** Absent: nothing of it is in force. */
   readonly inForceGeneration: number | undefined
   readonly isPending: boolean
+  /** The policy whose Rego it waits for. */
+  readonly heldBy: ObjectKey | undefined
   readonly isServed: boolean
   readonly problems: readonly Problem[]
   readonly workloads: readonly Standing[]
@@ -148,6 +152,7 @@ function toSubject(
     generation: input.seen.get(proposal.key)?.generation ?? object.metadata.generation ?? 1,
     inForceGeneration: current?.metadata.generation,
     isPending: input.pending.has(proposal.key),
+    heldBy: input.held.get(proposal.key),
     isServed: served !== undefined,
     problems: problems.get(proposal.key) ?? NONE,
     workloads: workloads.flatMap((workload) => standings.get(workload) ?? []),
@@ -182,7 +187,7 @@ const toStanding = remember(
   },
 )
 
-function acceptedFinding({ proposal, inForceGeneration, isPending, ...subject }: Subject): Finding {
+function acceptedFinding({ proposal, inForceGeneration, ...subject }: Subject): Finding {
   const type = 'Accepted'
   const stays =
     inForceGeneration === undefined
@@ -195,7 +200,12 @@ function acceptedFinding({ proposal, inForceGeneration, isPending, ...subject }:
     const message = `${problems.map(formatCause).join('. ')}. ${stays}`
     return { type, status: 'False', reason: first.code, message }
   }
-  if (isPending) {
+  if (subject.heldBy !== undefined) {
+    const what = proposal.isDeleted ? 'its deletion' : 'it'
+    const message = `${what} waits for the Rego of ${subject.heldBy}, which selects the same workload and may deny; ${stays}`
+    return { type, status: 'Unknown', reason: 'Pending', message }
+  }
+  if (subject.isPending) {
     const message = `its Rego is being compiled; ${stays}`
     return { type, status: 'Unknown', reason: 'Compiling', message }
   }
@@ -212,7 +222,8 @@ function formatCause({ code, field, message, remedy, source }: Problem): string 
 
 function programmedFinding(subject: Subject): Finding {
   const type = 'Programmed'
-  const { generation, inForceGeneration, isPending, isServed } = subject
+  const { generation, inForceGeneration, isServed } = subject
+  const isWaiting = subject.isPending || subject.heldBy !== undefined
   const no = (reason: string, message: string): Finding => ({
     type,
     status: 'False',
@@ -225,7 +236,7 @@ function programmedFinding(subject: Subject): Finding {
   if (nack !== undefined) return no('ERR_PROXY_NACK', nack)
   const [withheld] = withheldFrom(subject)
   if (withheld !== undefined) return no('UnsupportedByProxy', withheld)
-  if (isPending || generation !== inForceGeneration) {
+  if (isWaiting || generation !== inForceGeneration) {
     return no('LastGood', `generation ${inForceGeneration} is programmed`)
   }
   return { type, status: 'True', reason: 'Programmed', message: 'proxies are served with it' }

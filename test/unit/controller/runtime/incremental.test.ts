@@ -72,6 +72,7 @@ function pass(
     seen: proposals.seen,
     problems,
     pending: settlement.pending,
+    held: settlement.held,
     inForce: state.accepted,
     served: publication && { model: publication.model, targets: new Map(targets) },
     proxies: targets.map(([nodeId, target], i) => ({

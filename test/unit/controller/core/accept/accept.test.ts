@@ -306,6 +306,85 @@ t.test('rego', async (t) => {
   })
 })
 
+t.test('nothing of a workload loosens while its DENY is being compiled', async (t) => {
+  const deny = (text: string, more = '') => policy('d', rego(text, more).concat('action: DENY'))
+  const held = (result: ReturnType<typeof step>) =>
+    [...result.settlement.held].map(([key, by]) => `${key.split('/')[2] ?? key} by ${by}`)
+  const waiting: Files = { ...GOOD, 'd.yaml': deny('wait := true') }
+  const allow = policy('a', rules('/more'))
+
+  t.test('a new ALLOW, and a changed one', async (t) => {
+    const both = step(good.state, { ...waiting, 'a.yaml': allow })
+    t.equal(inForce(both), inForce(good))
+    t.same(held(both), ['a by AuthorizationPolicy/shop/d'])
+    t.same(both.codes, [])
+    const wider = entry('orders', 8080) + policy('p', rules('/*'))
+    const changed = step(good.state, { ...waiting, 'orders.yaml': wider })
+    t.equal(inForce(changed), inForce(good))
+    t.same(held(changed), ['p by AuthorizationPolicy/shop/d'])
+  })
+
+  t.test('until it is compiled, or given up', async (t) => {
+    const both = step(good.state, { ...waiting, 'a.yaml': allow })
+    const done = step(both.state, { ...GOOD, 'd.yaml': deny('deny := true'), 'a.yaml': allow })
+    t.match(inForce(done), /"name":"d".*"name":"a"/)
+    t.same(held(done), [])
+    const givenUp = step(both.state, { ...GOOD, 'a.yaml': allow })
+    t.match(inForce(givenUp), /"name":"a"/)
+  })
+
+  t.test('a changed DENY: its last good stays, and so do they', async (t) => {
+    const before = step(good.state, { ...GOOD, 'd.yaml': deny('deny := true') })
+    const after = step(before.state, { ...waiting, 'a.yaml': allow })
+    t.equal(inForce(after), inForce(before))
+    t.same(held(after), ['a by AuthorizationPolicy/shop/d'])
+  })
+
+  t.test('a required ALLOW restricts as a DENY does', async (t) => {
+    const required = policy('d', `required: true\n${rego('wait := true')}`)
+    const both = step(good.state, { ...GOOD, 'd.yaml': required, 'a.yaml': allow })
+    t.same(held(both), ['a by AuthorizationPolicy/shop/d'])
+  })
+
+  t.test('a DENY that goes waits for the one that comes', async (t) => {
+    const old = policy('old', `action: DENY\n${rules('/secret')}`)
+    const before = step(good.state, { ...GOOD, 'old.yaml': old })
+    const renamed = step(before.state, waiting)
+    t.equal(inForce(renamed), inForce(before))
+    t.same(held(renamed), ['old by AuthorizationPolicy/shop/d'])
+    const again = step(renamed.state, waiting)
+    t.equal(inForce(again), inForce(before))
+    const done = step(again.state, { ...GOOD, 'd.yaml': deny('deny := true') })
+    t.notMatch(inForce(done), /"name":"old"/)
+    t.match(inForce(done), /"name":"d"/)
+  })
+
+  t.test('a change of the default action', async (t) => {
+    const open = MESH.replace('shop.example', 'shop.example, defaultAction: { action: ALLOW }')
+    const both = step(good.state, { ...waiting, 'mesh.yaml': open })
+    t.equal(both.model?.mesh.defaultAction, 'DENY')
+    t.same(held(both), ['mesh by AuthorizationPolicy/shop/d'])
+  })
+
+  t.test('but not what takes away, nor other workloads, nor for what only watches', async (t) => {
+    const tighter = policy('t', `action: DENY\n${rules('/x')}`)
+    const denied = step(good.state, { ...waiting, 't.yaml': tighter })
+    t.match(inForce(denied), /"name":"t"/)
+    const { 'orders.yaml': _, ...rest } = waiting
+    const revoked = step(good.state, { ...rest, 'orders.yaml': entry('orders', 8080) })
+    t.equal(inForce(revoked), '[]')
+    const elsewhere = entry('x', 9080).replace('namespace: shop', 'namespace: other')
+    const other = allow.replace('namespace: shop', 'namespace: other')
+    const both = step(good.state, { ...waiting, 'x.yaml': elsewhere + other })
+    t.match(inForce(both, 'other/x'), /"name":"a"/)
+    for (const more of ['mode: Shadow\naction: DENY', 'action: AUDIT', 'action: ALLOW']) {
+      const watching = policy('d', rego('wait := true').concat(more))
+      const granted = step(good.state, { ...GOOD, 'd.yaml': watching, 'a.yaml': allow })
+      t.match(inForce(granted), /"name":"a"/, more)
+    }
+  })
+})
+
 t.test('uid, generation and age', async (t) => {
   const seen = (result: ReturnType<typeof step>) =>
     result.state.seen.get('WorkloadEntry/shop/orders')

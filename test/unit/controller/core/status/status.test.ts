@@ -90,6 +90,7 @@ function input(more: Partial<StatusInput> = {}): StatusInput {
     seen: new Map(),
     problems: [],
     pending: new Set(),
+    held: new Map(),
     inForce,
     served,
     proxies: [proxy('orders'), proxy('web')],
@@ -168,6 +169,24 @@ t.test('a policy that compiles is neither yes nor no', async (t) => {
   const { conditions } = statusOf({ pending: new Set([P]) }, P)
   t.match(conditions.Accepted, { status: 'Unknown', reason: 'Compiling' })
   t.match(conditions.Programmed, { status: 'False', reason: 'LastGood' })
+})
+
+t.test('what waits for the Rego of another policy says so', async (t) => {
+  const held = new Map([[P, 'AuthorizationPolicy/shop/deny']])
+  const { conditions } = statusOf({ held }, P)
+  t.match(conditions.Accepted, { status: 'Unknown', reason: 'Pending' })
+  t.match(conditions.Accepted?.message, 'it waits for the Rego of AuthorizationPolicy/shop/deny')
+  t.match(conditions.Programmed, { status: 'False', reason: 'LastGood' })
+  const { proposals, inForce } = input()
+  const accepted = inForce.get(P)
+  const going = proposals.map(
+    (p): Proposal => (p.key === P && accepted ? { key: P, accepted, isDeleted: true } : p),
+  )
+  t.match(
+    statusOf({ proposals: going, held }, P).conditions.Accepted?.message,
+    'its deletion waits',
+  )
+  t.notOk(buildStatuses(input({ proposals: going })).has(P), 'what goes has no status')
 })
 
 t.test('enforced counts what proxies really have', async (t) => {

@@ -157,11 +157,12 @@ export class TestEnvoy {
   }
 }
 
-/** Starts Envoy with a first snapshot; resolves when it serves it. */
+/** Starts Envoy with a first snapshot, behind a command that runs it elsewhere; resolves when it serves it. */
 export async function startEnvoy(
   t: Test,
   svid: TestSvid,
   snapshot: XdsSnapshot,
+  prefix: readonly string[] = [],
 ): Promise<TestEnvoy> {
   const folder = tempDir(t)
   const envoy = new TestEnvoy(folder, svid, snapshot)
@@ -178,7 +179,8 @@ export async function startEnvoy(
   writeFileSync(bootstrap, JSON.stringify(bootstrapFor(folder, socket)))
   const args = ['-c', bootstrap, '--disable-hot-restart', '--concurrency', '1', '-l', 'warn']
   const drain = ['--drain-time-s', '5', '--drain-strategy', 'immediate']
-  startProcess(t, toolPath('envoy'), [...args, ...drain])
+  const [command = '', ...first] = [...prefix, toolPath('envoy')]
+  startProcess(t, command, [...first, ...args, ...drain])
   await envoy.settled()
   return envoy
 }

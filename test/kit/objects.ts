@@ -32,6 +32,7 @@ export function makeMesh(spec: Partial<MeshSpec> = {}): Mesh {
       trustDomain: 'shop.example',
       defaultAction: { action: 'DENY', mode: 'Enforce' },
       mtls: { mode: 'STRICT', minTLSVersion: 'TLSv1_3' },
+      outboundTrafficPolicy: { mode: 'RegistryOnly' },
       certificateAuthorityRef: { name: 'postern' },
       svid: { lifetimeSeconds: 86_400 },
       ...spec,

@@ -68,10 +68,16 @@ export function toDynamicBootstrap(
       listeners: [...parts.listeners],
       clusters: [
         ...SIDECAR_CLUSTERS.map((name) => toPipeCluster(name, pipes[name] ?? '/nowhere')),
-        ...parts.clusters,
+        ...parts.clusters.map((c) => rewrite(c, isOriginalDst(c) ? [inlineSecret] : [])),
       ],
+      ...(parts.clusters.some(isOriginalDst) ? { secrets: [...parts.secrets] } : {}),
     },
   }
+}
+
+/** Envoy 1.40 crashes on these when it only validates and their secrets have yet to come; when it runs it does not. */
+function isOriginalDst(cluster: JsonValue): boolean {
+  return (cluster as JsonObject).type === 'ORIGINAL_DST'
 }
 
 type Rewrite = (object: JsonObject) => JsonObject

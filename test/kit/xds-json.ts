@@ -30,6 +30,7 @@ import { HTTPFaultSchema } from '../../proto/gen/envoy/extensions/filters/http/f
 import { HeaderMutationSchema as HeaderMutationFilterSchema } from '../../proto/gen/envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.js'
 import { RBACSchema as HttpRbacSchema } from '../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RouterSchema } from '../../proto/gen/envoy/extensions/filters/http/router/v3/router_pb.js'
+import { OriginalDstSchema } from '../../proto/gen/envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.js'
 import { ProxyProtocolSchema } from '../../proto/gen/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol_pb.js'
 import { TlsInspectorSchema } from '../../proto/gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js'
 import { HttpConnectionManagerSchema } from '../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
@@ -77,6 +78,7 @@ const registry = createRegistry(
   HttpRbacSchema,
   InternalUpstreamTransportSchema,
   NetworkRbacSchema,
+  OriginalDstSchema,
   ProxyProtocolSchema,
   ProxyProtocolUpstreamTransportSchema,
   RawBufferSchema,

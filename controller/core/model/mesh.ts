@@ -8,6 +8,7 @@ import type { BackendTraffic, InboundLimits } from './traffic.ts'
 
 export type Protocol = 'HTTP' | 'HTTP2' | 'GRPC' | 'TCP'
 export type MtlsMode = 'STRICT' | 'PERMISSIVE' | 'DISABLE'
+export type OutboundMode = 'RegistryOnly' | 'AllowAny'
 export type TlsVersion = 'TLSv1_2' | 'TLSv1_3'
 
 export interface MeshSettings {
@@ -17,6 +18,8 @@ export interface MeshSettings {
   readonly defaultMode: PolicyMode
   readonly mtlsMode: MtlsMode
   readonly tlsMinVersion: TlsVersion
+  /** What becomes of captured calls to addresses that no service has. */
+  readonly outboundMode: OutboundMode
   /** Name of the CertificateAuthority that signs. */
   readonly certificateAuthority: string
   readonly svidLifetimeSeconds: number
@@ -52,11 +55,8 @@ export interface Endpoint {
   readonly mtls: MtlsMode
 }
 
-/** One local port by which the app reaches a service; Envoy listens on `address:port`. */
-export interface OutboundPort {
-  readonly name: string
-  readonly address: string
-  readonly port: number
+/** A port of a service, as callers see it. */
+export interface Destination {
   readonly destination: {
     readonly namespace: string
     readonly service: string
@@ -68,6 +68,39 @@ export interface OutboundPort {
   readonly serverIds: readonly string[]
   /** How it is called. Absent: as the defaults say. */
   readonly traffic?: BackendTraffic
+}
+
+/** One local port by which the app reaches a service; Envoy listens on `address:port`. */
+export interface OutboundPort extends Destination {
+  readonly name: string
+  readonly address: string
+  readonly port: number
+}
+
+/** Those who just call see services by a virtual address, a host name, or an endpoint's own address. */
+export interface ServicePort extends Destination {
+  /** The number by which it is called at the service's addresses and hosts. */
+  readonly number: number
+}
+
+export interface Service {
+  readonly namespace: string
+  readonly name: string
+  /** Beside the names that every service has (`hostsOf`); lower case, sorted. */
+  readonly hosts: readonly string[]
+  /** Virtual addresses, canonical, sorted. None: headless. */
+  readonly addresses: readonly string[]
+  /** By name. */
+  readonly ports: readonly ServicePort[]
+}
+
+/** The app's connections come to `address:port` with the address that they were meant for. */
+export interface Capture {
+  readonly address: string
+  readonly port: number
+  readonly mode: OutboundMode
+  /** Every service of the mesh, by namespace and name. */
+  readonly services: readonly Service[]
 }
 
 export interface Workload {
@@ -82,6 +115,8 @@ export interface Workload {
   readonly labels: Readonly<Record<string, string>>
   readonly inbound: readonly InboundPort[]
   readonly outbound: readonly OutboundPort[]
+  /** What the app calls is redirected to its proxy. */
+  readonly capture?: Capture
   readonly policySet: PolicySet
 }
 

@@ -59,6 +59,8 @@ function policyId(policy: { readonly namespace?: string | undefined; readonly na
 
 /** Its callers have it, beside the service's own workloads. */
 function calls(workload: Workload, { metadata, spec }: BackendTrafficPolicy): boolean {
+  // A captured workload may call every service.
+  if (workload.capture !== undefined) return true
   return workload.outbound.some(
     ({ destination }) =>
       destination.namespace === metadata.namespace &&

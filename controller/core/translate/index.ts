@@ -18,8 +18,10 @@ import type {
   WorkloadEntry,
 } from '../crd/index.ts'
 import {
+  type Capture,
   type MeshSettings,
   type OutboundPort,
+  type Service,
   type Translation,
   type Workload,
   workloadKey,
@@ -35,7 +37,14 @@ import {
   type PortSubject,
   translatePeerAuthentications,
 } from './peer-authentication.ts'
-import { type PortClaims, refusedKey, settlePorts } from './port-claims.ts'
+import {
+  CAPTURE_ADDRESS,
+  CAPTURE_FIELD,
+  type PortClaims,
+  refusedKey,
+  settlePorts,
+} from './port-claims.ts'
+import { translateCatalog } from './service-catalog.ts'
 import { translateWorkloadEntry, type WorkloadDraft } from './workload-entry.ts'
 
 export interface TranslationInput {
@@ -63,6 +72,7 @@ const joinServices = remember(translateServices)
 const attachPolicy = remember((object: AuthorizationPolicy, subjects: readonly PortSubject[]) =>
   attach(object, subjects),
 )
+const keepCatalog = keepEqual<MeshSettings, readonly Service[]>()
 const keepWorkload = keepEqual<WorkloadEntry, Workload>()
 const translateEntry = remember(translateWorkloadEntry)
 const translatePolicy = remember(
@@ -111,6 +121,8 @@ function translateWorkloads(input: TranslationInput, mesh: MeshSettings): Worklo
   const { services, problems: serviceProblems } = joinServices(drafts, claims)
   const peers = translatePeerAuthentications(input.peerAuthentications, subjects, mesh.mtlsMode)
   const traffic = translateTrafficPolicies(input.backendTrafficPolicies, subjects)
+  const catalog = translateCatalog(drafts, { services, traffic, modeOf: peers.modeOf })
+  const shared = { mode: mesh.outboundMode, services: keepCatalog(mesh, catalog.services) }
   const policies = translatePolicies(input.policies, subjects, mesh)
   const problems = [
     ...entries.flatMap((entry) => entry.problems),
@@ -118,6 +130,7 @@ function translateWorkloads(input: TranslationInput, mesh: MeshSettings): Worklo
     ...serviceProblems,
     ...peers.problems,
     ...traffic.problems,
+    ...catalog.problems,
     ...policies.problems,
   ]
   const workloads = drafts.map((draft): Workload => {
@@ -130,13 +143,26 @@ function translateWorkloads(input: TranslationInput, mesh: MeshSettings): Worklo
     problems.push(...more)
     const policySet = toPolicySet(draft, mesh, policies.byWorkload)
     const uid = uidOf(input, draft)
-    const parts = { uid, outbound, policySet, claims, peers, traffic }
+    const capture = toCapture(draft, claims, shared)
+    const parts = { uid, outbound, policySet, claims, peers, traffic, ...capture }
     return keepWorkload(draft.object, assemble(draft, parts))
   })
   return { workloads, problems }
 }
 
+/** All captured workloads share one list of services. */
+function toCapture(
+  draft: WorkloadDraft,
+  claims: PortClaims,
+  shared: Pick<Capture, 'mode' | 'services'>,
+): { readonly capture?: Capture } {
+  const port = draft.object.spec.capture?.outboundPort
+  if (port === undefined || claims.refused.has(refusedKey(draft, CAPTURE_FIELD))) return {}
+  return { capture: { address: CAPTURE_ADDRESS, port, ...shared } }
+}
+
 interface Parts {
+  readonly capture?: Capture
   readonly uid: string
   readonly outbound: readonly OutboundPort[]
   readonly policySet: PolicySet
@@ -167,6 +193,7 @@ function assemble(draft: WorkloadDraft, parts: Parts): Workload {
       }))
       .sort((a, b) => a.port - b.port),
     outbound: [...parts.outbound].sort((a, b) => a.port - b.port),
+    ...(parts.capture === undefined ? {} : { capture: parts.capture }),
     policySet: parts.policySet,
   }
 }

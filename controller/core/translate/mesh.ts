@@ -51,6 +51,7 @@ function toSettings(object: Mesh, ca: CertificateAuthoritySettings): MeshSetting
     defaultMode: spec.defaultAction.mode,
     mtlsMode: spec.mtls.mode,
     tlsMinVersion: spec.mtls.minTLSVersion,
+    outboundMode: spec.outboundTrafficPolicy.mode,
     certificateAuthority: ca.name,
     svidLifetimeSeconds: Math.min(spec.svid.lifetimeSeconds, ca.maxSvidLifetimeSeconds),
   }

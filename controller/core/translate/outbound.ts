@@ -4,7 +4,7 @@
  */
 import type { Problem } from '../../../common/errors.ts'
 import type { WorkloadEntryOutbound } from '../crd/index.ts'
-import type { OutboundPort, Protocol } from '../model/mesh.ts'
+import type { Destination, OutboundPort, Protocol } from '../model/mesh.ts'
 import { canonicalAddress, isLoopback } from './address.ts'
 import type { TrafficTranslation } from './backend-traffic-policy.ts'
 import { compareText, refOf } from './objects.ts'
@@ -13,7 +13,7 @@ import { type PortClaims, refusedKey } from './port-claims.ts'
 import type { InboundDraft, WorkloadDraft } from './workload-entry.ts'
 
 /** One workload behind a service's port. */
-interface Backend {
+export interface Backend {
   readonly draft: WorkloadDraft
   readonly inbound: InboundDraft
 }
@@ -54,7 +54,7 @@ export interface OutboundTranslation {
   readonly problems: readonly Problem[]
 }
 
-type ModeOf = PeerAuthenticationTranslation['modeOf']
+export type ModeOf = PeerAuthenticationTranslation['modeOf']
 
 /** What outbound ports are resolved against. */
 export interface Surroundings {
@@ -91,7 +91,7 @@ export function translateOutbound(
       destination,
       protocol: spec.protocol ?? protocolOf(backends),
       ...(settings === undefined ? {} : { traffic: settings }),
-      ...resolve(backends ?? [], modeOf),
+      ...resolveBackends(backends ?? [], modeOf),
     })
   }
   return { outbound, problems }
@@ -113,10 +113,11 @@ function protocolOf(backends: readonly Backend[] | undefined): Protocol {
   return backends?.[0]?.inbound.protocol ?? 'HTTP'
 }
 
-function resolve(
+/** Where a service's port is, what its endpoints take, and who its servers may be. */
+export function resolveBackends(
   backends: readonly Backend[],
   modeOf: ModeOf,
-): Pick<OutboundPort, 'endpoints' | 'serverIds'> {
+): Pick<Destination, 'endpoints' | 'serverIds'> {
   const endpoints = backends.map(({ draft, inbound }) => ({
     address: inbound.address,
     port: inbound.port,

@@ -84,7 +84,29 @@ function readClaims(draft: WorkloadDraft): readonly Claim[] {
     const words = `${p.appAddress}:${p.appPort}`
     return { use: 'app', draft, item, field: `${item}.appPort`, keys, words }
   })
-  return [...listens, ...outbound, ...apps]
+  return [...listens, ...outbound, ...readCapture(draft, place), ...apps]
+}
+
+/** Where captured connections come in. */
+export const CAPTURE_ADDRESS = '127.0.0.1'
+export const CAPTURE_FIELD = 'spec.capture'
+
+function readCapture(
+  draft: WorkloadDraft,
+  place: (address: string, port: number) => string,
+): readonly Claim[] {
+  const port = draft.object.spec.capture?.outboundPort
+  if (port === undefined) return []
+  return [
+    {
+      use: 'listen',
+      draft,
+      item: CAPTURE_FIELD,
+      field: `${CAPTURE_FIELD}.outboundPort`,
+      keys: [place(CAPTURE_ADDRESS, port)],
+      words: `${CAPTURE_ADDRESS}:${port}`,
+    },
+  ]
 }
 
 function conflict(claim: Claim, other: Claim): Problem {

@@ -2,7 +2,7 @@
  * Clusters: the app behind an inbound port (one fixed address, plaintext) and the destination of an outbound port
  * (endpoints by EDS, mTLS with pinned server ids).
  */
-import { create } from '@bufbuild/protobuf'
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import type { Any } from '@bufbuild/protobuf/wkt'
 import {
   type Cluster,
@@ -11,8 +11,9 @@ import {
   ClusterSchema,
 } from '../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js'
 import { HttpProtocolOptionsSchema } from '../../../proto/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
-import type { InboundPort, MeshSettings, OutboundPort } from '../model/mesh.ts'
+import type { Destination, InboundPort, MeshSettings } from '../model/mesh.ts'
 import type { BackendTraffic } from '../model/traffic.ts'
+import { directName, plainDirectName } from './capture-names.ts'
 import { buildCircuitBreakers, buildOutlierDetection } from './circuit-breaker.ts'
 import { duration, fromAds, pack } from './encode.ts'
 import { buildAssignment } from './endpoint.ts'
@@ -36,31 +37,80 @@ export function buildAppCluster(port: InboundPort): Cluster {
 }
 
 /**
- * Towards a service the protocol is the one of the app's own connection: HTTP/1.1 stays so, gRPC stays HTTP/2.
- * Its endpoints have its name; a changed cluster warms until they are sent again (common/delta-xds sees to it).
+ * Towards a service, any of its endpoints. They have its name; a changed cluster warms until they are sent again
+ * (common/delta-xds sees to it).
  */
-export function buildServiceCluster(port: OutboundPort, mesh: MeshSettings): Cluster {
+export function buildServiceCluster(port: Destination, mesh: MeshSettings): Cluster {
   const name = serviceClusterName(port)
-  const lifeMs = mesh.svidLifetimeSeconds * 1000 * limits.OUTBOUND_CONNECTION_LIFE_SHARE
   return create(ClusterSchema, {
-    ...buildCommon(name, port.traffic),
-    ...buildOutlier(port.traffic),
+    ...buildTowards(name, port, mesh),
     clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.EDS },
     edsClusterConfig: { edsConfig: fromAds() },
     lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,
-    transportSocket: buildUpstreamTls(port, mesh),
     transportSocketMatches: buildPlaintextMatches(),
+  })
+}
+
+/** Towards the one endpoint of a service that a captured connection was meant for. */
+export function buildDirectCluster(port: Destination, mesh: MeshSettings): Cluster {
+  return create(ClusterSchema, { ...buildTowards(directName(port), port, mesh), ...TO_ORIGINAL })
+}
+
+/** The same, for endpoints that take plaintext only: no TLS, so nobody is checked and nobody is named. */
+export function buildPlainDirectCluster(port: Destination, mesh: MeshSettings): Cluster {
+  const { transportSocket: _, ...rest } = buildTowards(plainDirectName(port), port, mesh)
+  return create(ClusterSchema, { ...rest, ...TO_ORIGINAL })
+}
+
+/** Where a captured connection was meant to go, as it is. */
+export function buildPassedCluster(name: string): Cluster {
+  return create(ClusterSchema, {
+    ...buildCommon(name),
+    ...TO_ORIGINAL,
+    typedExtensionProtocolOptions: { [HTTP_OPTIONS]: buildCallersProtocol({}) },
+  })
+}
+
+/** Nowhere. */
+export function buildBlockedCluster(name: string): Cluster {
+  return create(ClusterSchema, {
+    name,
+    clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.STATIC },
+    loadAssignment: { clusterName: name },
+  })
+}
+
+const TO_ORIGINAL = {
+  clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.ORIGINAL_DST },
+  lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
+} as const
+
+function buildTowards(name: string, port: Destination, mesh: MeshSettings) {
+  const lifeMs = mesh.svidLifetimeSeconds * 1000 * limits.OUTBOUND_CONNECTION_LIFE_SHARE
+  return {
+    ...buildCommon(name, port.traffic),
+    ...buildOutlier(port.traffic),
+    transportSocket: buildUpstreamTls(port, mesh),
     typedExtensionProtocolOptions: {
-      [HTTP_OPTIONS]: pack(HttpProtocolOptionsSchema, {
-        commonHttpProtocolOptions: {
-          idleTimeout: duration(idleTimeoutOf(port.traffic)),
-          maxConnectionDuration: duration(lifeMs),
-        },
-        upstreamProtocolOptions: {
-          case: 'useDownstreamProtocolConfig',
-          value: { httpProtocolOptions: {}, http2ProtocolOptions: buildHttp2Options() },
-        },
+      [HTTP_OPTIONS]: buildCallersProtocol({
+        idleTimeout: duration(idleTimeoutOf(port.traffic)),
+        maxConnectionDuration: duration(lifeMs),
       }),
+    },
+  }
+}
+
+/** The protocol is the one of the app's own connection: HTTP/1.1 stays so, gRPC stays HTTP/2. */
+function buildCallersProtocol(
+  commonHttpProtocolOptions: MessageInitShape<
+    typeof HttpProtocolOptionsSchema
+  >['commonHttpProtocolOptions'] & {},
+): Any {
+  return pack(HttpProtocolOptionsSchema, {
+    commonHttpProtocolOptions,
+    upstreamProtocolOptions: {
+      case: 'useDownstreamProtocolConfig',
+      value: { httpProtocolOptions: {}, http2ProtocolOptions: buildHttp2Options() },
     },
   })
 }

@@ -69,12 +69,22 @@ export function buildInboundHttp(
 
 /** The chain of an outbound HTTP port: the router alone, since the server decides. */
 export function buildOutboundHttp(port: OutboundPort): Filter {
+  const statPrefix = listenerName('outbound', port.port)
+  return buildServiceHttp(serviceClusterName(port), port.traffic?.limits, statPrefix)
+}
+
+/** Towards what `route` names; `own` are the limits of who is called. */
+export function buildServiceHttp(
+  route: string,
+  own: InboundLimits = {},
+  statPrefix = route,
+): Filter {
   return toFilter({
-    ...buildCommon(listenerName('outbound', port.port)),
-    ...buildHeaderLimit(atLeastDefault(port.traffic?.limits)),
+    ...buildCommon(statPrefix),
+    ...buildHeaderLimit(atLeastDefault(own)),
     routeSpecifier: {
       case: 'rds',
-      value: { configSource: fromAds(), routeConfigName: serviceClusterName(port) },
+      value: { configSource: fromAds(), routeConfigName: route },
     },
     httpFilters: [buildRouter()],
     earlyHeaderMutationExtensions: [buildOutboundHygiene()],

@@ -2,7 +2,7 @@
  * Names of the resources of one proxy. They stand in logs, metrics and config dumps, so they say what a thing is.
  * Inbound and outbound listeners are named by port: a workload has one of each per port (core/translate sees to it).
  */
-import type { InboundPort, MtlsMode, OutboundPort } from '../model/mesh.ts'
+import type { Destination, InboundPort, MtlsMode } from '../model/mesh.ts'
 
 /**
  * How a connection reached an inbound port: mesh TLS, no TLS, or TLS that is the app's own and is passed on as it is.
@@ -27,7 +27,7 @@ export function appClusterName(port: InboundPort): string {
 }
 
 /** The cluster of a destination's port; two outbound ports to one destination share it. */
-export function serviceClusterName({ destination }: OutboundPort): string {
+export function serviceClusterName({ destination }: Destination): string {
   return `outbound/${destination.namespace}/${destination.service}/${destination.port}`
 }
 

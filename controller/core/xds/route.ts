@@ -13,7 +13,7 @@ import {
   type RouteConfiguration,
   RouteConfigurationSchema,
 } from '../../../proto/gen/envoy/config/route/v3/route_pb.js'
-import type { OutboundPort } from '../model/mesh.ts'
+import type { Destination } from '../model/mesh.ts'
 import type { BackendTraffic, InboundLimits } from '../model/traffic.ts'
 import { buildBodyRoutes } from './body-limit.ts'
 import { duration } from './encode.ts'
@@ -38,9 +38,11 @@ export function buildAppRoute(cluster: string, limits: InboundLimits = {}): Rout
   })
 }
 
-/** The routes of an outbound port, delivered by RDS: a change of its traffic policy touches no listener. */
-export function buildServiceRoute(port: OutboundPort): RouteConfiguration {
-  const name = serviceClusterName(port)
+/** The routes to a destination, by cluster `name`. Delivered by RDS: a change of its traffic policy touches no listener. */
+export function buildServiceRoute(
+  port: Destination,
+  name = serviceClusterName(port),
+): RouteConfiguration {
   return create(RouteConfigurationSchema, {
     name,
     virtualHosts: [{ name, domains: ['*'], routes: buildServiceRoutes(name, port.traffic) }],
@@ -48,7 +50,7 @@ export function buildServiceRoute(port: OutboundPort): RouteConfiguration {
   })
 }
 
-function buildServiceRoutes(cluster: string, traffic: BackendTraffic = {}): Route[] {
+export function buildServiceRoutes(cluster: string, traffic: BackendTraffic = {}): Route[] {
   const { retries } = traffic
   const byMethod = retries === undefined ? undefined : buildMethodRetries(retries)
   const rest = buildRoute(cluster, ANY_PATH, traffic, buildSafeRetries(retries))
@@ -57,9 +59,11 @@ function buildServiceRoutes(cluster: string, traffic: BackendTraffic = {}): Rout
   return [{ ...buildRoute(cluster, match, traffic, byMethod), name: `${cluster}/retried` }, rest]
 }
 
-const ANY_PATH = { pathSpecifier: { case: 'prefix', value: '/' } } as const satisfies MatchInit
+export const ANY_PATH = {
+  pathSpecifier: { case: 'prefix', value: '/' },
+} as const satisfies MatchInit
 
-function buildRoute(
+export function buildRoute(
   cluster: string,
   match: MatchInit,
   { requestTimeoutMs = 0, idleTimeoutMs }: BackendTraffic = {},

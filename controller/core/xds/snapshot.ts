@@ -14,7 +14,15 @@ import { ClusterLoadAssignmentSchema } from '../../../proto/gen/envoy/config/end
 import { ListenerSchema } from '../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
 import { RouteConfigurationSchema } from '../../../proto/gen/envoy/config/route/v3/route_pb.js'
 import { SecretSchema } from '../../../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js'
-import type { InboundPort, MeshSettings, OutboundPort, Workload } from '../model/mesh.ts'
+import type {
+  Capture,
+  Destination,
+  InboundPort,
+  MeshSettings,
+  OutboundPort,
+  Workload,
+} from '../model/mesh.ts'
+import { buildCapture } from './capture.ts'
 import { checkSnapshot } from './check.ts'
 import { buildAppCluster, buildServiceCluster } from './cluster.ts'
 import { buildAssignment } from './endpoint.ts'
@@ -40,8 +48,10 @@ export function buildSnapshot(
   mesh: MeshSettings,
   parts: SnapshotParts,
 ): XdsSnapshot {
-  const { inbound, outbound, policySet } = workload
-  const services = distinctServices(outbound).map((port) => service(port, mesh))
+  const { inbound, outbound, policySet, capture, namespace } = workload
+  const captured = capture === undefined ? NO_CAPTURE : captureOf(capture, namespace, mesh)
+  const called = distinctServices([...outbound, ...captured.destinations])
+  const services = called.map((port) => service(port, mesh))
   const resources = new Map<TypeUrl, readonly XdsResource[]>([
     [TYPE_URLS.secret, [trustBundleSecret(parts.trustBundle)]],
     [
@@ -50,6 +60,7 @@ export function buildSnapshot(
         ...inbound.map(appCluster),
         ...inbound.flatMap(innerClusters),
         ...services.map(({ cluster }) => cluster),
+        ...captured.clusters,
       ],
     ],
     [TYPE_URLS.endpoint, services.map(({ endpoints }) => endpoints)],
@@ -60,9 +71,13 @@ export function buildSnapshot(
         ...inbound.map((port) => inboundListener(port, mesh)),
         ...inbound.flatMap(innerListeners),
         ...outbound.map(outboundListener),
+        ...captured.listeners,
       ],
     ],
-    [TYPE_URLS.route, routedServices(outbound).map(serviceRoute)],
+    [
+      TYPE_URLS.route,
+      distinct([...routedServices(outbound).map(serviceRoute), ...captured.routes]),
+    ],
   ])
   const { requires } = policySet
   // A resource that leans on a newer sidecar or bootstrap adds its token here.
@@ -96,6 +111,23 @@ const outboundListener = remember((port: OutboundPort) =>
   encode(ListenerSchema, buildOutboundListener(port)),
 )
 
+/** What is made of a capture, encoded. */
+const captureOf = remember((capture: Capture, namespace: string, mesh: MeshSettings) => {
+  const { destinations, listeners, clusters, routes } = buildCapture(capture, namespace, mesh)
+  return {
+    destinations,
+    listeners: listeners.map((listener) => encode(ListenerSchema, listener)),
+    clusters: clusters.map((cluster) => encode(ClusterSchema, cluster)),
+    routes: routes.map((route) => encode(RouteConfigurationSchema, route)),
+  }
+})
+const NO_CAPTURE: ReturnType<typeof captureOf> = {
+  destinations: [],
+  listeners: [],
+  clusters: [],
+  routes: [],
+}
+
 const intern = internBy(({ name, version }: XdsResource) => `${version} ${name}`)
 
 function encode<D extends DescMessage>(
@@ -106,7 +138,7 @@ function encode<D extends DescMessage>(
 }
 
 /** The cluster of a destination, and its endpoints, which have its name. */
-function buildService(port: OutboundPort, mesh: MeshSettings) {
+function buildService(port: Destination, mesh: MeshSettings) {
   const cluster = buildServiceCluster(port, mesh)
   const { name } = cluster
   const bytes = toBinary(ClusterLoadAssignmentSchema, buildAssignment(name, port.endpoints))
@@ -118,7 +150,12 @@ function routedServices(outbound: readonly OutboundPort[]): readonly OutboundPor
 }
 
 /** One outbound port for each destination: two ports to one destination share its cluster. */
-function distinctServices(outbound: readonly OutboundPort[]): readonly OutboundPort[] {
+function distinctServices<D extends Destination>(outbound: readonly D[]): readonly D[] {
   const byName = new Map(outbound.map((port) => [serviceClusterName(port), port] as const))
   return [...byName.values()]
+}
+
+/** An outbound port and a capture may need the same routes: those to one service. */
+function distinct(resources: readonly XdsResource[]): readonly XdsResource[] {
+  return [...new Map(resources.map((resource) => [resource.name, resource] as const)).values()]
 }

@@ -13,6 +13,7 @@ import {
   UpstreamConnectMode,
 } from '../../../proto/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js'
 import type { InboundPort, MeshSettings, OutboundPort } from '../model/mesh.ts'
+import type { BackendTraffic } from '../model/traffic.ts'
 import { buildTcpAccessLog } from './access-log.ts'
 import { duration, pack } from './encode.ts'
 import { buildNetworkRbacSlot } from './extension-slot.ts'
@@ -51,11 +52,24 @@ export function buildTcpLife(transport: Transport, mesh: MeshSettings) {
 }
 
 export function buildOutboundTcp(port: OutboundPort): Filter {
+  return buildServiceTcp(
+    serviceClusterName(port),
+    port.traffic,
+    listenerName('outbound', port.port),
+  )
+}
+
+/** Towards a service, whose servers are behind `cluster`. */
+export function buildServiceTcp(
+  cluster: string,
+  traffic: BackendTraffic = {},
+  statPrefix = cluster,
+): Filter {
   return toTcpProxy({
-    statPrefix: listenerName('outbound', port.port),
-    clusterSpecifier: { case: 'cluster', value: serviceClusterName(port) },
-    idleTimeout: duration(port.traffic?.idleTimeoutMs ?? limits.TCP_IDLE_TIMEOUT_MS),
-    maxConnectAttempts: 1 + (port.traffic?.retries?.attempts ?? limits.RETRIES),
+    statPrefix,
+    clusterSpecifier: { case: 'cluster', value: cluster },
+    idleTimeout: duration(traffic.idleTimeoutMs ?? limits.TCP_IDLE_TIMEOUT_MS),
+    maxConnectAttempts: 1 + (traffic.retries?.attempts ?? limits.RETRIES),
   })
 }
 

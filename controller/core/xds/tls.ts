@@ -20,7 +20,7 @@ import {
   DownstreamTlsContextSchema,
   UpstreamTlsContextSchema,
 } from '../../../proto/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
-import type { InboundPort, MeshSettings, OutboundPort } from '../model/mesh.ts'
+import type { Destination, InboundPort, MeshSettings } from '../model/mesh.ts'
 import { fromSds, pack } from './encode.ts'
 import { PLAINTEXT_MATCH } from './endpoint.ts'
 import { MESH_ALPN } from './names.ts'
@@ -52,7 +52,7 @@ export function buildDownstreamTls(port: InboundPort, mesh: MeshSettings): Trans
  * TLS towards a destination (secure naming). SNI is `<service>.<namespace>.postern`, a label for logs: who the server
  * is, its pinned SPIFFE id says. The ALPN token says "mesh" to a PERMISSIVE server; HTTP/2 is known by its preface.
  */
-export function buildUpstreamTls(port: OutboundPort, mesh: MeshSettings): TransportSocket {
+export function buildUpstreamTls(port: Destination, mesh: MeshSettings): TransportSocket {
   const { service, namespace } = port.destination
   const ids = port.serverIds.length > 0 ? port.serverIds : [NOBODY]
   const sans = ids.map((value): SanMatch => ({ case: 'exact', value }))

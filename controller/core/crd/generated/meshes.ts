@@ -26,6 +26,7 @@ export interface MeshSpec {
   readonly trustDomainAliases?: readonly string[]
   readonly defaultAction: MeshDefaultAction
   readonly mtls: MeshMtls
+  readonly outboundTrafficPolicy: MeshOutboundTrafficPolicy
   readonly certificateAuthorityRef: MeshCertificateAuthorityRef
   readonly svid: MeshSvid
 }
@@ -54,6 +55,15 @@ export interface MeshMtls {
    * Lowest TLS version that is accepted. Default: `TLSv1_3`.
    */
   readonly minTLSVersion: 'TLSv1_2' | 'TLSv1_3'
+}
+/**
+ * What becomes of captured calls (`spec.capture` of a WorkloadEntry) to addresses that no service has.
+ */
+export interface MeshOutboundTrafficPolicy {
+  /**
+   * `RegistryOnly`: such connections are closed, and HTTP requests to a host that no service has are answered 502. `AllowAny`: they go where they were sent, as they are. Both are counted. Default: `RegistryOnly`.
+   */
+  readonly mode: 'RegistryOnly' | 'AllowAny'
 }
 /**
  * The CertificateAuthority that signs the certificates of workloads.

@@ -29,6 +29,15 @@ export interface WorkloadEntrySpec {
    */
   readonly address: string
   /**
+   * Further host names of the service, beside those that every service has (`orders`, `orders.shop`, `orders.shop.svc`, `orders.shop.svc.cluster.local`). Workloads with `capture` reach it by them. All WorkloadEntries of a service together make the list. Default: none.
+   */
+  readonly serviceHosts?: readonly string[]
+  /**
+   * Virtual IP addresses of the service: nobody listens there, and workloads with `capture` that call one at the number of an inbound port reach the service. All WorkloadEntries of a service together make the list; without one the service is headless: it is called by the addresses of its workloads. Default: none.
+   */
+  readonly serviceAddresses?: readonly string[]
+  readonly capture?: WorkloadEntryCapture
+  /**
    * Ports by which the workload is called. None when it only calls others.
    */
   readonly inbound?: readonly WorkloadEntryInbound[]
@@ -36,6 +45,15 @@ export interface WorkloadEntrySpec {
    * Local ports by which the app reaches other services, over mutual TLS with the server's identity checked. On loopback only.
    */
   readonly outbound?: readonly WorkloadEntryOutbound[]
+}
+/**
+ * The machine redirects what the app calls to its sidecar, by a rule of its firewall (docs/capture.md). Absent: the app calls services by `outbound` ports only.
+ */
+export interface WorkloadEntryCapture {
+  /**
+   * Port on 127.0.0.1 that connections are redirected to; usually 15001. 1 to 65535.
+   */
+  readonly outboundPort: number
 }
 export interface WorkloadEntryInbound {
   /**

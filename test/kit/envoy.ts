@@ -48,7 +48,7 @@ export class TestEnvoy {
   readonly httpLog: HTTPAccessLogEntry[] = []
   readonly tcpLog: TCPAccessLogEntry[] = []
   readonly #adminSocket: string
-  readonly #svid: TestSvid
+  #svid: TestSvid
   #snapshot: XdsSnapshot
   #call: Call | undefined
   #state: ServerState = startServer({ isolate: false })
@@ -64,6 +64,12 @@ export class TestEnvoy {
     this.#snapshot = snapshot
     this.#step({ kind: 'snapshot', snapshot: this.#withSvid() })
     await this.settled()
+  }
+
+  /** Gives Envoy another certificate and key, as a renewal does. */
+  renew(svid: TestSvid): Promise<void> {
+    this.#svid = svid
+    return this.publish(this.#snapshot)
   }
 
   /** Takes one resource away from what was published last. */

@@ -136,14 +136,15 @@ function buildNormalization() {
 }
 
 /**
- * Envoy doesn't close a connection when the peer's certificate ends, so no mesh connection outlives a certificate.
- * Streams are bounded too: an upgraded HTTP/1.1 connection (websocket) never comes to the response that would close it.
+ * Envoy doesn't close a connection when the peer's certificate ends, so each mesh connection has an end of its own. It
+ * is an end for an idle HTTP/1.1 connection too ("safe" would wait for a next response, after the certificate's end):
+ * a mesh proxy has left it before. Streams are bounded as well: a websocket never comes to a last response.
  */
 function buildConnectionLife(port: InboundPort, transport: Transport, mesh: MeshSettings) {
   const isMesh = transport === 'tls'
   const lifeMs = mesh.svidLifetimeSeconds * 1000 * limits.INBOUND_CONNECTION_LIFE_SHARE
   return {
-    http1SafeMaxConnectionDuration: isMesh,
+    ...(isMesh ? { drainTimeout: duration(limits.CONNECTION_DRAIN_MS) } : {}),
     commonHttpProtocolOptions: {
       idleTimeout: duration(port.limits?.idleTimeoutMs ?? limits.INBOUND_IDLE_TIMEOUT_MS),
       // To CGI-like apps `a_b` and `a-b` are one variable: a way around a rule on either.

@@ -77,6 +77,9 @@ export const REQUEST_HEADERS_BYTES = 61_440
 export const INBOUND_CONNECTION_LIFE_SHARE = 0.5
 export const OUTBOUND_CONNECTION_LIFE_SHARE = 0.4
 
+/** From the end of an HTTP connection's life until it is closed, for requests that have just begun; HTTP/2 says GOAWAY before. */
+export const CONNECTION_DRAIN_MS = 2000
+
 /** Spread of the end of TCP connections, so that a fleet does not reconnect in step. */
 export const CONNECTION_LIFE_JITTER_PERCENT = 10
 

@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { parseCertificate } from '../common/certificate.ts'
 import type { Clock } from '../common/clock.ts'
 import { MeshError } from '../common/errors.ts'
 import { nodeKeys } from './adapters/crypto/keys.ts'
@@ -14,6 +15,8 @@ import { createCsrService } from './adapters/grpc/csr-server.ts'
 import { createPeerReader, MeshServer, type PeerReader } from './adapters/grpc/mesh-server.ts'
 import { ProxyStatusService } from './adapters/grpc/proxy-status.ts'
 import { BundleServer } from './adapters/http/bundle-server.ts'
+import { countAnswers } from './adapters/metrics/bundle-answers.ts'
+import type { ControllerMetrics } from './adapters/metrics/controller-metrics.ts'
 import { createIdentityStore } from './adapters/state/identity-store.ts'
 import type { Config } from './config.ts'
 import { type Peer, readPeer } from './core/ca/peer.ts'
@@ -30,6 +33,7 @@ export interface EntranceOptions {
   readonly config: Config
   readonly clock: Clock
   readonly log: Logger
+  readonly metrics: ControllerMetrics
   readonly onRevoked: () => void
 }
 
@@ -47,7 +51,7 @@ export class Entrance implements Authority {
 
   constructor(options: EntranceOptions) {
     this.#options = options
-    const { log } = options
+    const { log, metrics } = options
     this.#peers = createPeerReader(readPeer, options.clock)
     const workloadOf = (uid: string) => this.#directory.peerOf(uid)
     const peerOf = this.#peers.ofCall
@@ -55,6 +59,7 @@ export class Entrance implements Authority {
       peerOf,
       workloadOf,
       proxies: this.proxies,
+      meter: metrics,
       log: log.child({ component: 'ads' }),
     })
     this.#status = new ProxyStatusService({
@@ -119,6 +124,19 @@ export class Entrance implements Authority {
     return new Map(all.map(({ workloadUid, reason }) => [workloadUid, reason]))
   }
 
+  /** When the root and the own certificate end; undefined: there are none yet. */
+  certificates(): { readonly rootNotAfterMs: number; readonly ownNotAfterMs: number } | undefined {
+    const { authority, own } = this.#identity ?? {}
+    const [root] = authority?.trustBundle ?? []
+    if (root === undefined || own === undefined) return undefined
+    const { notAfterMs } = parseCertificate(root)
+    return { rootNotAfterMs: notAfterMs, ownNotAfterMs: own.current().notAfterMs }
+  }
+
+  xdsLoad(): { readonly streams: number; readonly bufferedBytes: number } {
+    return { streams: this.#ads.streams(), bufferedBytes: this.#ads.buffered() }
+  }
+
   async stop(graceMs: number): Promise<void> {
     this.#bundles.stop()
     await this.#server?.stop(graceMs)
@@ -149,12 +167,13 @@ export class Entrance implements Authority {
   }
 
   async #openServer(): Promise<MeshServer> {
-    const { config, clock, log } = this.#options
+    const { config, clock, log, metrics } = this.#options
     const identity = this.#identity
     if (identity === undefined) throw new Error('published before the authority was there')
     const csr = createCsrService({
       attestation: identity.attestation,
       peerOf: (call) => this.#peerOfCsr(call),
+      meter: metrics,
       clock,
       log: log.child({ component: 'csr' }),
     })
@@ -162,7 +181,9 @@ export class Entrance implements Authority {
       ...config.listen,
       identity: identity.own.current(),
       services: [this.#ads, this.#status, csr],
-      onRequest: this.#bundles.onRequest,
+      onRequest: countAnswers(this.#bundles.onRequest, (status, isWithheld) =>
+        metrics.answeredBundle(status, isWithheld),
+      ),
       peers: this.#peers,
       clock,
       log: log.child({ component: 'mesh-server' }),

@@ -6,13 +6,13 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { Clock } from '../common/clock.ts'
 import { AdminServer } from './adapters/http/admin.ts'
-import { HealthServer } from './adapters/http/health.ts'
+import type { ControllerMetrics } from './adapters/metrics/controller-metrics.ts'
 import type { Config } from './config.ts'
 import type { Entrance } from './entrance.ts'
 import type { History } from './runtime/history.ts'
-import { toMetrics } from './runtime/metrics.ts'
 import type { Reconciler } from './runtime/reconcile.ts'
 import type { StatusBoard } from './runtime/status-board.ts'
+import { createHealth } from './telemetry.ts'
 import { createViews } from './views.ts'
 
 export interface Core {
@@ -20,13 +20,14 @@ export interface Core {
   readonly reconciler: Reconciler
   readonly board: StatusBoard
   readonly history: History
+  readonly metrics: ControllerMetrics
 }
 
 export function createFaces(
   core: Core,
   { config, clock, log }: { readonly config: Config; readonly clock: Clock; readonly log: Logger },
 ) {
-  const { entrance, reconciler, board } = core
+  const { entrance, board } = core
   const admin = new AdminServer({
     socketPath: join(config.state, 'admin.sock'),
     objects: () => board.objects(),
@@ -35,26 +36,6 @@ export function createFaces(
     createJoinToken: async (request) => entrance.createJoinToken(request),
     log: log.child({ component: 'admin' }),
   })
-  const health = new HealthServer({
-    ...config.health,
-    whyNotReady: () => (entrance.isOpen() ? undefined : whyNotOpen(reconciler)),
-    metrics: () =>
-      toMetrics({
-        figures: reconciler.figures(),
-        view: reconciler.view(),
-        proxies: board.proxies(),
-        nowMs: clock.now(),
-      }),
-  })
+  const health = createHealth({ address: config.health, clock, ...core })
   return { admin, health }
-}
-
-function whyNotOpen(reconciler: Reconciler): string {
-  const view = reconciler.view()
-  if (view === undefined) return 'the manifests were not read yet'
-  const problem = view.problems.find((p) => p.code === 'ERR_MESH_MISSING')
-  // Whoever can reach the health port reads this: nothing of what manifests say.
-  return problem === undefined
-    ? 'nothing is published yet; see `postern get problems`'
-    : `${problem.message}; ${problem.remedy}`
 }

@@ -9,6 +9,7 @@ import type { Clock } from '../common/clock.ts'
 import { MeshError } from '../common/errors.ts'
 import { lockState } from '../host/state-lock.ts'
 import { ManifestFolder } from './adapters/files/folder.ts'
+import { ControllerMetrics } from './adapters/metrics/controller-metrics.ts'
 import { OpaRegoCompiler } from './adapters/opa/rego-compiler.ts'
 import { createConditionStore } from './adapters/state/condition-store.ts'
 import { FileGenerationStore } from './adapters/state/generation-store.ts'
@@ -19,6 +20,7 @@ import { clearTemp, preparePlaces } from './places.ts'
 import { History } from './runtime/history.ts'
 import { Reconciler } from './runtime/reconcile.ts'
 import { StatusBoard } from './runtime/status-board.ts'
+import { measured } from './telemetry.ts'
 
 const DEFAULT_OPA = join(import.meta.dirname, '../.tools/opa')
 /** How long calls may take to end at SIGTERM. */
@@ -84,11 +86,13 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
 }
 
 function joinCore(config: Config, log: Logger, fail: (error: unknown) => void): Core {
-  const entrance = new Entrance({ config, clock, log, onRevoked: () => board.touch() })
+  const metrics = new ControllerMetrics()
+  const entrance = new Entrance({ config, clock, log, metrics, onRevoked: () => board.touch() })
+  const compiler = new OpaRegoCompiler({ binary: config.opa, tempDir: join(config.state, 'tmp') })
   const history = new History()
   const reconciler = new Reconciler({
     manifests: new ManifestFolder({ folder: config.manifests }),
-    compiler: new OpaRegoCompiler({ binary: config.opa, tempDir: join(config.state, 'tmp') }),
+    compiler: measured(compiler, { metrics, clock }),
     store: new FileGenerationStore(config.state),
     authority: entrance,
     // A port that is taken is for the user to free; a controller that nobody reaches doesn't run on.
@@ -98,6 +102,7 @@ function joinCore(config: Config, log: Logger, fail: (error: unknown) => void): 
     },
     clock,
     newUid: randomUUID,
+    onPass: (seconds) => metrics.passed(seconds),
     log: log.child({ component: 'reconcile' }),
   })
   const board = new StatusBoard({
@@ -110,5 +115,5 @@ function joinCore(config: Config, log: Logger, fail: (error: unknown) => void): 
   })
   reconciler.onChange(() => board.refresh())
   entrance.proxies.onChange(() => board.touch())
-  return { entrance, reconciler, board, history }
+  return { entrance, reconciler, board, history, metrics }
 }

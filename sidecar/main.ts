@@ -15,12 +15,12 @@ import { nodeKeys } from './adapters/crypto/keys.ts'
 import { checkTools } from './adapters/envoy/envoy-process.ts'
 import { createIdentityState, readJoinTokenFile } from './adapters/fs/identity-state.ts'
 import { createCsrClient } from './adapters/grpc/csr-client.ts'
-import { type HealthFacts, HealthServer } from './adapters/http/health.ts'
 import { parseConfig, type SidecarConfig } from './config.ts'
 import { type RunPaths, runPaths, tooLongSocketPath } from './core/envoy/bootstrap.ts'
 import { firstSvid } from './runtime/first-svid.ts'
-import { startIdentity, type WorkloadIdentitySource } from './runtime/identity.ts'
+import { startIdentity } from './runtime/identity.ts'
 import { serve } from './serve.ts'
+import { Telemetry } from './telemetry.ts'
 
 const PACKAGE_ROOT = join(import.meta.dirname, '..')
 const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now() }
@@ -79,25 +79,21 @@ async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
     log: log.child({ component: 'identity' }),
     signal: stopping.signal,
   })
-  let facts = () => waiting(identity)
-  const health =
-    config.health === undefined ? undefined : new HealthServer(config.health, () => facts())
+  const version = packageVersion()
+  const telemetry = new Telemetry({ address: config.health, identity, version })
   try {
-    await health?.start()
-    const onFacts = (now: () => HealthFacts) => {
-      facts = now
-    }
+    await telemetry.start()
     const hurry = hurrying.signal
-    const base = { config, paths, identity, instanceId, version: packageVersion(), clock, log }
-    const given = { ...base, hurry }
+    const base = { config, paths, identity, instanceId, version, clock, log }
+    const given = { ...base, hurry, onStarted: telemetry.show }
     let svid = await firstSvid(identity, stopping.signal)
     // Each round is one workload's: after a new join the SVID may be another one's.
     while (svid !== undefined) {
-      svid = await serve({ ...given, svid, onFacts }, stopping.signal)
-      facts = () => waiting(identity)
+      svid = await serve({ ...given, svid }, stopping.signal)
+      telemetry.show(undefined)
     }
   } finally {
-    await health?.stop()
+    await telemetry.stop()
     await identity.stop()
     log.info({}, 'sidecar ended')
   }
@@ -105,25 +101,6 @@ async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
 
 /** SIGHUP reopens the decision log once there is one (serve.ts); before that it must not end the process. */
 function ignore(): void {}
-
-/** Before there is a certificate there is nothing that could serve. */
-function waiting(identity: WorkloadIdentitySource): HealthFacts {
-  const problem = identity.problem()
-  return {
-    ready: false,
-    detail:
-      problem === undefined
-        ? 'no identity yet'
-        : `no identity: ${problem.message} [${problem.code}]`,
-    identity: undefined,
-    controllerConnected: false,
-    envoyRestarts: 0,
-    enforcedGeneration: '',
-    bundleRevision: '',
-    decisionsLost: 0,
-    decisionLogGaps: 0,
-  }
-}
 
 function packageVersion(): string {
   const text = readFileSync(join(PACKAGE_ROOT, 'package.json'), 'utf8')

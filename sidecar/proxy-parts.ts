@@ -11,6 +11,7 @@ import type { MeshError } from '../common/errors.ts'
 import { FEATURES, whyOlder } from '../common/features.ts'
 import { Secret } from '../common/secret.ts'
 import { AdminClient } from './adapters/envoy/admin-client.ts'
+import { EnvoyMetrics } from './adapters/envoy/envoy-metrics.ts'
 import { EnvoyProcess } from './adapters/envoy/envoy-process.ts'
 import { findDecision } from './adapters/fs/decision-log-search.ts'
 import { SocketMark } from './adapters/fs/socket-mark.ts'
@@ -20,6 +21,7 @@ import { ControllerClient } from './adapters/grpc/controller-client.ts'
 import { EnvoyServer, type EnvoyService } from './adapters/grpc/envoy-server.ts'
 import { StatusClient } from './adapters/grpc/status-client.ts'
 import type { HealthFacts } from './adapters/http/health.ts'
+import type { ServingReadings } from './adapters/metrics/sidecar-metrics.ts'
 import type { SidecarConfig } from './config.ts'
 import { buildBootstrap, type RunPaths } from './core/envoy/bootstrap.ts'
 import type { Svid } from './ports.ts'
@@ -37,21 +39,31 @@ export interface ProxyPartsOptions {
   readonly svid: Svid
   readonly instanceId: string
   readonly version: string
-  readonly worker: SupervisedCheckWorker
-  /** Why the newest bundle is not active; undefined: it is. */
-  readonly bundleProblem: () => string | undefined
-  /** Why the active bundle is not on the disk; undefined: it is. */
-  readonly bundleNotStored: () => string | undefined
   /** Why the SVID was not renewed, or is not stored; undefined: all is well. */
   readonly identityProblem: () => MeshError | undefined
-  /** Features that what is enforced needs: configuration of a controller that lacks one is not taken. */
-  readonly requires: () => readonly string[]
-  /** Decisions that could not be recorded, beside those that Envoy dropped itself. */
-  readonly decisionsLost: () => number
-  /** Served beside ADS on the same socket: the access log. */
-  readonly services: readonly EnvoyService[]
+  /** What decides: Envoy and the controller's stream are told of it. */
+  readonly decisions: ProxyDecisions
   readonly clock: Clock
   readonly log: Logger
+}
+
+export type CountedReadings = Pick<
+  ServingReadings,
+  'bundles' | 'tally' | 'workersReplaced' | 'decisionsLost'
+>
+
+export interface ProxyDecisions {
+  readonly worker: SupervisedCheckWorker
+  /** Why the newest bundle is not active; undefined: it is. */
+  bundleProblem(): string | undefined
+  /** Why the active bundle is not on the disk; undefined: it is. */
+  bundleNotStored(): string | undefined
+  /** Features that what is enforced needs: configuration of a controller that lacks one is not taken. */
+  requires(): readonly string[]
+  /** Served beside ADS on the same socket: the access log. */
+  readonly services: readonly EnvoyService[]
+  /** Decisions lost are those that could not be recorded, beside those that Envoy dropped itself. */
+  counted(): CountedReadings
 }
 
 /** Connections that Envoy accepts at most; the process's file limit is the other bound. */
@@ -70,20 +82,22 @@ export class ProxyParts {
   readonly #supervisor: EnvoySupervisor
   readonly #controller: ControllerClient
   readonly #reporter: Reporter
+  readonly #envoyMetrics: EnvoyMetrics
   #leaveIdentity: () => void = () => {}
 
   constructor(options: ProxyPartsOptions) {
     this.#options = options
-    const { config, paths, identity, svid, worker, services, log } = options
+    const { config, paths, identity, svid, decisions, log } = options
     this.#nodeId = nodeIdOf(svid)
     this.#admin = new AdminClient(paths.adminSocket)
     this.#status = this.#createStatus()
+    this.#envoyMetrics = new EnvoyMetrics(paths.adminSocket)
     this.#upstream = this.#createUpstream()
     this.#envoyServer = new EnvoyServer({
       socketPath: paths.xdsSocket,
       mark: new SocketMark(paths.xdsSocket),
       secret: this.#secret,
-      services,
+      services: decisions.services,
       log: log.child({ component: 'envoy-server' }),
     })
     this.#proxy = new XdsProxy({
@@ -113,9 +127,9 @@ export class ProxyParts {
       identity,
       proxy: this.#proxy,
       supervisor: this.#supervisor,
-      worker,
+      worker: decisions.worker,
       server: this.#envoyServer,
-      bundleProblem: options.bundleProblem,
+      bundleProblem: () => decisions.bundleProblem(),
       notices: () => this.#notices(),
       report: (report) => this.#status.report({ ...this.#self(), ...report }),
     })
@@ -123,12 +137,12 @@ export class ProxyParts {
 
   /** What doesn't hinder now, but would after a restart or in some hours. */
   #notices(): readonly string[] {
-    const { identityProblem, bundleNotStored } = this.#options
+    const { identityProblem, decisions } = this.#options
     const identity = identityProblem()
     return [
       ...(identity === undefined ? [] : [`identity: ${identity.message} [${identity.code}]`]),
       this.#proxy.cacheProblem(),
-      bundleNotStored(),
+      decisions.bundleNotStored(),
     ].filter((notice) => notice !== undefined)
   }
 
@@ -158,19 +172,34 @@ export class ProxyParts {
   }
 
   facts(): HealthFacts {
-    const { identity, worker } = this.#options
-    const svid = identity.current()
-    const readiness = this.#reporter.current()
-    const { restarts, recordsDropped, logGaps } = this.#supervisor.state()
+    const svid = this.#options.identity.current()
     return {
-      ...readiness,
+      ...this.#reporter.current(),
       identity: svid && { spiffeId: svid.spiffeId, notAfterMs: svid.notAfterMs },
-      controllerConnected: this.#proxy.isConnected(),
-      envoyRestarts: restarts,
-      bundleRevision: worker.activeRevision() ?? '',
-      decisionsLost: this.#options.decisionsLost() + recordsDropped,
-      decisionLogGaps: logGaps,
     }
+  }
+
+  readings(): ServingReadings {
+    const { version, live, trouble, restarts, recordsDropped, logGaps } = this.#supervisor.state()
+    const counted = this.#options.decisions.counted()
+    const { generation, refusals } = this.#proxy.progress()
+    return {
+      ...counted,
+      envoyVersion: version,
+      isConnected: this.#proxy.isConnected(),
+      enforcedGeneration: this.#reporter.current().enforcedGeneration,
+      wantedGeneration: generation,
+      bundleRevision: this.#options.decisions.worker.activeRevision() ?? '',
+      refusals: refusals.length,
+      envoy: { isLive: live, isCrashLooping: trouble !== '', restarts },
+      decisionsLost: counted.decisionsLost + recordsDropped,
+      decisionLogGaps: logGaps,
+      envoyScrapeFailures: this.#envoyMetrics.failures(),
+    }
+  }
+
+  envoyLines(): AsyncIterable<string> {
+    return this.#envoyMetrics.lines()
   }
 
   /** Envoy goes first, and slowly: until it has gone, everything that it asks is answered. */
@@ -188,17 +217,18 @@ export class ProxyParts {
   }
 
   #createUpstream(): AdsClient {
-    const { version, requires, log } = this.#options
+    const { version, decisions, log } = this.#options
     return new AdsClient({
       nodeId: this.#nodeId,
       version,
-      refuses: (features) => whyOlder(requires(), features),
+      refuses: (features) => whyOlder(decisions.requires(), features),
       log: log.child({ component: 'ads-client' }),
     })
   }
 
   #createStatus(): StatusClient {
-    const { config, worker } = this.#options
+    const { config, decisions } = this.#options
+    const { worker } = decisions
     const queries = new Queries({
       configDump: (maxBytes) => this.#admin.configDump(maxBytes),
       activeSet: () => worker.activeSet(),

@@ -17,6 +17,7 @@ import { type DecisionFacts, toDecisionRecord } from './core/decision-log/record
 import { activateSet, chooseSet, PREVIOUS_SET_MS, type SetState } from './core/policy/active-set.ts'
 import { type Breaker, isOpen } from './core/policy/breaker.ts'
 import type { FromWorker, ToWorker, WorkerBundle } from './runtime/check-ports.ts'
+import { TallySheet } from './runtime/decision-tally.ts'
 
 const data = workerData as CheckThreadData & { readonly heartbeat: SharedArrayBuffer }
 const heartbeat = new Heartbeat(data.heartbeat)
@@ -25,6 +26,7 @@ const hooks = { enter: enterPolicy, nowNs: wallNs }
 let log: DecisionLogFile | undefined
 let server: ExtAuthzServer | undefined
 let state: SetState<ProgramSet> = {}
+let tally = new TallySheet(undefined, data.tally)
 let breakers: ReadonlyMap<string, Breaker> = new Map()
 
 const check = createCheck({
@@ -38,6 +40,7 @@ const check = createCheck({
 /** What can't be written is refused, and the refusal has no record either. */
 function writeOrCount(facts: DecisionFacts): boolean {
   let isWritten = false
+  tally.count(facts)
   try {
     isWritten = log?.append(toDecisionRecord(data.labels, facts)) ?? false
   } finally {
@@ -67,6 +70,7 @@ async function activate(bundle: WorkerBundle): Promise<void> {
   const before = state.current?.programs
   const programs = await ProgramSet.build({ set, modules, before, hooks })
   state = activateSet(state, { revision, set, programs }, performance.now())
+  tally = new TallySheet(set, bundle.tally)
   setTimeout(dropPrevious, 2 * PREVIOUS_SET_MS, revision).unref()
 }
 

@@ -31,6 +31,8 @@ export interface ReconcilerOptions {
   readonly publish: (publication: Publication) => Promise<void> | void
   readonly clock: Clock
   readonly newUid: () => string
+  /** After each pass, whether it went through or failed: how long it took. */
+  readonly onPass?: (seconds: number) => void
   readonly log: Log
 }
 
@@ -52,8 +54,6 @@ export interface View {
 export interface ReconcileFigures {
   readonly passes: number
   readonly failures: number
-  readonly lastDurationMs: number
-  readonly totalDurationMs: number
   /** Epoch milliseconds of the last pass that went through; 0: none yet. */
   readonly lastGoodMs: number
 }
@@ -80,7 +80,7 @@ export class Reconciler {
   #hasMesh = false
   #pendingSinceMs: number | undefined
   #stopWatching: (() => Promise<void>) | undefined
-  #figures = { passes: 0, failures: 0, lastDurationMs: 0, totalDurationMs: 0, lastGoodMs: 0 }
+  #figures = { passes: 0, failures: 0, lastGoodMs: 0 }
 
   constructor(options: ReconcilerOptions) {
     this.#options = options
@@ -153,9 +153,7 @@ export class Reconciler {
       this.#figures = { ...this.#figures, failures: this.#figures.failures + 1 }
       throw error
     } finally {
-      const lastDurationMs = clock.monotonic() - startMs
-      const totalDurationMs = this.#figures.totalDurationMs + lastDurationMs
-      this.#figures = { ...this.#figures, lastDurationMs, totalDurationMs }
+      this.#options.onPass?.((clock.monotonic() - startMs) / 1000)
     }
   }
 

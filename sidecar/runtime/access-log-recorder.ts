@@ -6,12 +6,14 @@ import { type AccessLogEntry, fromAccessLogEntry } from '../core/decision-log/ac
 import { type LogLabels, toDecisionRecord } from '../core/decision-log/record.ts'
 import type { DecisionLog } from './check-ports.ts'
 import type { SupervisedCheckWorker } from './check-worker.ts'
+import type { DecisionTally } from './decision-tally.ts'
 import type { Log } from './xds-ports.ts'
 
 export interface AccessLogRecorderOptions {
   readonly worker: Pick<SupervisedCheckWorker, 'activeSet' | 'activeRevision' | 'wasRecorded'>
   readonly decisionLog: DecisionLog
   readonly labels: LogLabels
+  readonly tally: Pick<DecisionTally, 'count'>
   readonly newId: () => string
   readonly log: Log
 }
@@ -24,7 +26,7 @@ export interface AccessLogRecorder {
 }
 
 export function createAccessLogRecorder(options: AccessLogRecorderOptions): AccessLogRecorder {
-  const { worker, decisionLog, labels, newId, log } = options
+  const { worker, decisionLog, labels, tally, newId, log } = options
   let lost = 0
   const record = (entry: AccessLogEntry): void => {
     const facts = fromAccessLogEntry(entry, {
@@ -34,6 +36,7 @@ export function createAccessLogRecorder(options: AccessLogRecorderOptions): Acce
       nowNs: BigInt(Date.now()) * 1_000_000n,
     })
     if (facts === undefined || worker.wasRecorded(facts.request.decisionId)) return
+    tally.count(facts)
     if (!decisionLog.append(toDecisionRecord(labels, facts))) throw new Error('log not writable')
   }
   return {

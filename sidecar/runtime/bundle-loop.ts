@@ -34,7 +34,15 @@ export interface BundleLoop {
   storeProblem(): string | undefined
   /** Tokens of common/features.ts that the active bundle needs: an older controller must not replace it. */
   requires(): readonly string[]
+  figures(): BundleFigures
   stop(): Promise<void>
+}
+
+export interface BundleFigures {
+  /** Epoch milliseconds at which the controller last said what is the newest; undefined: not yet in this process. */
+  readonly confirmedAtMs: number | undefined
+  readonly failures: number
+  readonly skewMs: number | undefined
 }
 
 /** The controller answers earlier when something changes; below the idle timeouts of what may stand between. */
@@ -60,6 +68,7 @@ class Loop implements BundleLoop {
   #problem: string | undefined
   #requires: readonly string[] = []
   #unstored: { readonly archive: Uint8Array; readonly problem: string } | undefined
+  #figures: BundleFigures = { confirmedAtMs: undefined, failures: 0, skewMs: undefined }
 
   constructor(options: BundleLoopOptions) {
     this.#options = options
@@ -75,6 +84,10 @@ class Loop implements BundleLoop {
 
   requires(): readonly string[] {
     return this.#requires
+  }
+
+  figures(): BundleFigures {
+    return this.#figures
   }
 
   start(): void {
@@ -109,12 +122,14 @@ class Loop implements BundleLoop {
         const answer = await this.#fetch()
         if (answer.kind === 'bundle') await this.#take(answer)
         failures = 0
+        this.#noteConfirmed(answer)
         if (answer.kind === 'unchanged') this.#noteUnchanged(answer.withheld)
         if (answer.kind !== 'bundle')
           await this.#pause(MIN_INTERVAL_MS - (performance.now() - startedMs))
       } catch (err) {
         if (this.#stop.signal.aborted) return
         failures += 1
+        this.#figures = { ...this.#figures, failures: this.#figures.failures + 1 }
         this.#problem = messageOf(err)
         this.#options.log.warn({ err, failures }, 'policy bundle not updated; the last one stays')
         await this.#pause(backoffMs(failures, this.#options.random()))
@@ -133,6 +148,12 @@ class Loop implements BundleLoop {
   #waitSeconds(): number {
     if (this.#etag === undefined) return 0
     return this.#unstored === undefined ? WAIT_SECONDS : STORE_RETRY_SECONDS
+  }
+
+  #noteConfirmed(answer: BundleAnswer): void {
+    if (answer.kind === 'interrupted') return
+    const skewMs = answer.skewMs ?? this.#figures.skewMs
+    this.#figures = { ...this.#figures, confirmedAtMs: Date.now(), skewMs }
   }
 
   /** Nothing new is good news, unless there is something that we are not given. */

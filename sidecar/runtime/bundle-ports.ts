@@ -2,13 +2,15 @@
 
 export type BundleAnswer =
   /** What `etag` names is still the newest; `withheld` says what we lack for the one that would be. */
-  | { readonly kind: 'unchanged'; readonly withheld?: string }
+  | { readonly kind: 'unchanged'; readonly withheld?: string; readonly skewMs?: number }
   /** The SVID was renewed meanwhile; nothing was said. */
   | { readonly kind: 'interrupted' }
   | {
       readonly kind: 'bundle'
       readonly archive: Uint8Array
       readonly etag: string | undefined
+      /** As far as the controller's clock is ahead of ours, to about a second. */
+      readonly skewMs?: number
       /** Tokens of common/features.ts that the controller knows; none for 0.1. */
       readonly features: readonly string[]
     }

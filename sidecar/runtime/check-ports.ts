@@ -12,6 +12,8 @@ export interface WorkerBundle {
   readonly set: PolicySet
   /** By their digest. */
   readonly modules: ReadonlyMap<string, WebAssembly.Module>
+  /** Of the set's TallySheet: where its decisions are counted. */
+  readonly tally: SharedArrayBuffer
 }
 
 export type ToWorker =

@@ -11,7 +11,11 @@
 import { unpackBundle } from '../../common/bundle.ts'
 import { MeshError } from '../../common/errors.ts'
 import type { PolicySet } from '../../common/policy-set.ts'
-import { type LogLabels, toDecisionRecord } from '../core/decision-log/record.ts'
+import {
+  type DecisionFacts,
+  type LogLabels,
+  toDecisionRecord,
+} from '../core/decision-log/record.ts'
 import { type Breaker, strike } from '../core/policy/breaker.ts'
 import { LOOK_EVERY_MS, look, NOT_WATCHING } from '../core/policy/watchdog.ts'
 import type { CheckWorker } from '../ports.ts'
@@ -23,6 +27,7 @@ import type {
   ToWorker,
   WorkerBundle,
 } from './check-ports.ts'
+import { type DecisionTally, TallySheet } from './decision-tally.ts'
 import type { Log } from './xds-ports.ts'
 
 export interface CheckWorkerOptions {
@@ -32,6 +37,7 @@ export interface CheckWorkerOptions {
   /** Where the requests of a worker that was ended are recorded. */
   readonly decisionLog: DecisionLog
   readonly labels: LogLabels
+  readonly tally: DecisionTally
   /** The workers' socket. */
   readonly socket: { mark(): void; isSame(): boolean }
   readonly log: Log
@@ -44,6 +50,8 @@ export interface SupervisedCheckWorker extends CheckWorker {
   wasRecorded(decisionId: string): boolean
   /** Opens the decision log's file again, after a rotation. */
   reopenLog(): void
+  /** How many workers were started in the place of another. */
+  replaced(): number
   stop(graceMs: number): Promise<void>
 }
 
@@ -79,6 +87,7 @@ class CheckSupervisor implements SupervisedCheckWorker {
   #socketTimer: NodeJS.Timeout | undefined
   #isStopped = false
   #failures = 0
+  #replaced = 0
   #nextId = 1
 
   constructor(options: CheckWorkerOptions) {
@@ -112,6 +121,10 @@ class CheckSupervisor implements SupervisedCheckWorker {
     return this.#recorded.has(decisionId)
   }
 
+  replaced(): number {
+    return this.#replaced
+  }
+
   reopenLog(): void {
     this.#thread?.post({ kind: 'reopen-log' })
   }
@@ -143,8 +156,10 @@ class CheckSupervisor implements SupervisedCheckWorker {
     const modules = new Map<string, WebAssembly.Module>()
     for (const [digest, bytes] of wasm)
       modules.set(digest, this.#active?.modules.get(digest) ?? (await this.#compile(bytes)))
-    const next: WorkerBundle = { revision, set, modules }
+    const sheet = new TallySheet(set)
+    const next: WorkerBundle = { revision, set, modules, tally: sheet.memory }
     await this.#activateInThread(next)
+    this.#options.tally.turnTo(sheet)
     this.#active = next
     this.#breakers.clear()
     this.#prepareStandby()
@@ -262,19 +277,19 @@ class CheckSupervisor implements SupervisedCheckWorker {
   #record(last: LastRequest): void {
     const policy = last.policy ?? ''
     const error = { code: 'ERR_POLICY_TIMEOUT', message: `policy ${policy} took too long` }
-    const written = this.#options.decisionLog.append(
-      toDecisionRecord(this.#options.labels, {
-        request: last.request,
-        lane: 'wasm',
-        timeNs: BigInt(Date.now()) * 1_000_000n,
-        ...(this.#active === undefined ? {} : { revision: this.#active.revision }),
-        verdict: {
-          ...{ allowed: false, policy, reason: error.code, error, httpStatus: 503 },
-          ...{ shadow: [], failedOpen: [], result: null },
-        },
-        metrics: {},
-      }),
-    )
+    const facts: DecisionFacts = {
+      request: last.request,
+      lane: 'wasm',
+      timeNs: BigInt(Date.now()) * 1_000_000n,
+      ...(this.#active === undefined ? {} : { revision: this.#active.revision }),
+      verdict: {
+        ...{ allowed: false, policy, reason: error.code, error, httpStatus: 503 },
+        ...{ shadow: [], failedOpen: [], result: null },
+      },
+      metrics: {},
+    }
+    this.#options.tally.count(facts)
+    const written = this.#options.decisionLog.append(toDecisionRecord(this.#options.labels, facts))
     if (this.#recorded.size >= MAX_RECORDED) this.#recorded.clear()
     // else Envoy's own report of the request is recorded
     if (written) this.#recorded.add(last.request.decisionId)
@@ -297,6 +312,7 @@ class CheckSupervisor implements SupervisedCheckWorker {
       try {
         await this.#startThread(thread)
         this.#failures = 0
+        this.#replaced += 1
         this.#prepareStandby()
         return
       } catch (err) {

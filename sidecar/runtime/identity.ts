@@ -25,6 +25,8 @@ export interface IdentityOptions extends AttestParts {
 export interface WorkloadIdentitySource extends IdentitySource {
   /** Why there is no SVID, or why the last renewal failed; undefined: all is well. */
   problem(): MeshError | undefined
+  /** SVIDs obtained so far, the first among them, and attempts that failed. */
+  counts(): { readonly obtained: number; readonly failed: number }
   /** Roots that the controller distributed (SDS ROOTCA), DER; kept for later starts. Throws ERR_CONTROLLER_UNTRUSTED. */
   updateTrustBundle(roots: readonly Uint8Array[]): Promise<void>
   stop(): Promise<void>
@@ -57,6 +59,7 @@ class IdentityKeeper implements WorkloadIdentitySource {
   #lease: Lease | undefined
   #problem: MeshError | undefined
   #attempt = 0
+  #counts = { obtained: 0, failed: 0 }
   #nextAttemptMonotonicMs = Number.NEGATIVE_INFINITY
   #nextStoreMonotonicMs = Number.NEGATIVE_INFINITY
   /** The file's text at the last refusal: another one is tried at once. */
@@ -86,6 +89,10 @@ class IdentityKeeper implements WorkloadIdentitySource {
     const svid = this.current()
     if (svid !== undefined) listener(svid)
     return () => this.#listeners.delete(listener)
+  }
+
+  counts(): { readonly obtained: number; readonly failed: number } {
+    return this.#counts
   }
 
   problem(): MeshError | undefined {
@@ -136,6 +143,7 @@ class IdentityKeeper implements WorkloadIdentitySource {
 
   #take(svid: Svid): void {
     const isFirst = this.#svid === undefined
+    this.#counts = { ...this.#counts, obtained: this.#counts.obtained + 1 }
     this.#svid = svid
     this.#lease = startLease(this.#now(), svid.notAfterMs, this.#random())
     this.#problem = this.#attester.storeProblem()
@@ -166,6 +174,7 @@ class IdentityKeeper implements WorkloadIdentitySource {
     const problem = error instanceof MeshError ? error : unexpected(error)
     const { log, clock } = this.#options
     this.#problem = problem
+    this.#counts = { ...this.#counts, failed: this.#counts.failed + 1 }
     this.#attempt += 1
     const refused = isRefusal(problem)
     this.#refusedToken = refused ? await this.#tokenText() : undefined

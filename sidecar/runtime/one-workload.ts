@@ -6,17 +6,20 @@
 import type { IdentitySource, Svid } from '../ports.ts'
 import type { WorkloadIdentitySource } from './identity.ts'
 
+/** The identity as each round is given it. */
+export type SharedIdentity = Pick<
+  WorkloadIdentitySource,
+  'current' | 'subscribe' | 'updateTrustBundle'
+>
+
 export class OneWorkload implements IdentitySource {
   /** Resolves with the first SVID of another workload. */
   readonly moved: Promise<Svid>
-  readonly #identity: Pick<WorkloadIdentitySource, 'current' | 'subscribe' | 'updateTrustBundle'>
+  readonly #identity: SharedIdentity
   readonly #workload: Svid['workload']
   readonly #leave: () => void
 
-  constructor(
-    identity: Pick<WorkloadIdentitySource, 'current' | 'subscribe' | 'updateTrustBundle'>,
-    workload: Svid['workload'],
-  ) {
+  constructor(identity: SharedIdentity, workload: Svid['workload']) {
     this.#identity = identity
     this.#workload = workload
     const { promise, resolve } = Promise.withResolvers<Svid>()

@@ -13,10 +13,9 @@ import {
   Authorization,
   CheckRequestSchema,
 } from '../../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
-import type { HealthFacts } from '../../sidecar/adapters/http/health.ts'
 import { parseConfig } from '../../sidecar/config.ts'
 import { runPaths } from '../../sidecar/core/envoy/bootstrap.ts'
-import { serve } from '../../sidecar/serve.ts'
+import { type Shown, serve } from '../../sidecar/serve.ts'
 import { makeAttributes } from '../kit/check.ts'
 import {
   answering,
@@ -57,7 +56,7 @@ async function start(t: Test) {
   const svid = await makeWorkloadSvid(ca)
   identity.set(svid)
   const stopping = new AbortController()
-  let facts: () => HealthFacts | undefined = () => undefined
+  let shown: Shown | undefined
   const ended = serve(
     {
       ...{ config: parsed.config, paths: runPaths(dir), identity, svid, clock },
@@ -67,8 +66,8 @@ async function start(t: Test) {
         version: '0',
         log: pino({ level: 'silent' }),
       },
-      onFacts: (now) => {
-        facts = now
+      onStarted: (now) => {
+        shown = now
       },
     },
     stopping.signal,
@@ -77,15 +76,15 @@ async function start(t: Test) {
     stopping.abort()
     await ended
   })
-  return { ca, controller, dir, log, identity, svid, stopping, ended, facts: () => facts() }
+  return { ca, controller, dir, log, identity, svid, stopping, ended, shown: () => shown }
 }
 
 t.test('another workload: Envoy ends, and what was stored goes', async (t) => {
-  const { ca, controller, dir, identity, ended, facts } = await start(t)
+  const { ca, controller, dir, identity, ended, shown } = await start(t)
   const port = await freePort()
   controller.ads.publish(new Map([[WEB_NODE, snapshotWith(answering(port, 'one'))]]))
   await waitFor(async () => (await get(port)) === 'one')
-  await waitFor(() => facts()?.controllerConnected)
+  await waitFor(() => shown()?.readings().isConnected)
   writeFileSync(join(dir, 'policy-bundle.tar.gz'), 'of the first')
   const renewed = await makeWorkloadSvid(ca)
   identity.set(renewed)
@@ -98,8 +97,8 @@ t.test('another workload: Envoy ends, and what was stored goes', async (t) => {
 })
 
 t.test('records do not name the instance; an idle one stops at once', async (t) => {
-  const { dir, log, stopping, ended, facts } = await start(t)
-  await waitFor(() => facts() !== undefined)
+  const { dir, log, stopping, ended, shown } = await start(t)
+  await waitFor(() => shown() !== undefined)
   const Client = makeClientConstructor(toServiceDefinition(Authorization), 'Authorization')
   const client = new Client(`unix:${join(dir, 'authz.sock')}`, credentials.createInsecure())
   const request = fromJson(CheckRequestSchema, { attributes: makeAttributes({}) })

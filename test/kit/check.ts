@@ -21,6 +21,7 @@ import { SocketMark } from '../../sidecar/adapters/fs/socket-mark.ts'
 import { spawnCheckThread } from '../../sidecar/adapters/worker/check-thread.ts'
 import { LostCount } from '../../sidecar/adapters/worker/lost-count.ts'
 import { type SupervisedCheckWorker, startCheckWorker } from '../../sidecar/runtime/check-worker.ts'
+import { DecisionTally, type Tally } from '../../sidecar/runtime/decision-tally.ts'
 
 export const LABELS = { id: 'test', version: '0', workload: 'orders', namespace: 'shop' }
 const SILENT = { debug() {}, info() {}, warn() {}, error() {} }
@@ -34,6 +35,8 @@ export interface CheckHarness {
   call(attributes: JsonValue, isBodyBuffered?: boolean): Promise<CheckResponse>
   /** How many decisions the worker could not write. */
   lost(): number
+  /** What was counted so far. */
+  tally(): Tally
   /** What was logged so far. */
   records(): DecisionRecord[]
   stop(): Promise<void>
@@ -45,13 +48,18 @@ export async function startCheck(options: { decisionLog?: string } = {}): Promis
   const file = options.decisionLog ?? join(dir, 'decisions.jsonl')
   const decisionLog = new DecisionLogFile(file)
   const lost = new LostCount()
+  const tally = new DecisionTally()
   const worker = await startCheckWorker({
     spawn: () =>
-      spawnCheckThread({ socketPath, decisionLog: file, lost: lost.memory, labels: LABELS }),
+      spawnCheckThread({
+        ...{ socketPath, decisionLog: file, lost: lost.memory, labels: LABELS },
+        tally: tally.sheet().memory,
+      }),
     socket: new SocketMark(socketPath),
     compile: (wasm) => WebAssembly.compile(wasm),
     decisionLog,
     labels: LABELS,
+    tally,
     log: SILENT,
   })
   const Client = makeClientConstructor(toServiceDefinition(Authorization), 'Authorization')
@@ -80,6 +88,7 @@ export async function startCheck(options: { decisionLog?: string } = {}): Promis
         )
       }),
     lost: () => lost.value(),
+    tally: () => tally.read(),
     records: () =>
       readFileSync(file, 'utf8')
         .split('\n')

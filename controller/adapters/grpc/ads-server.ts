@@ -16,9 +16,16 @@ import { TYPE_URLS, type TypeUrl, type XdsSnapshot } from '../../../common/xds.t
 import type { Node } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
 import { AggregatedDiscoveryService } from '../../../proto/gen/envoy/service/discovery/v3/ads_pb.js'
 import type { DeltaDiscoveryRequest } from '../../../proto/gen/envoy/service/discovery/v3/discovery_pb.js'
-import { type AdsCall, AdsStream, end, type ProxyRecorder, type TypeSync } from './ads-stream.ts'
+import {
+  type AdsCall,
+  AdsStream,
+  end,
+  type ProxyRecorder,
+  type TypeSync,
+  type XdsMeter,
+} from './ads-stream.ts'
 
-export type { ProxyRecorder } from './ads-stream.ts'
+export type { ProxyRecorder, XdsMeter } from './ads-stream.ts'
 
 interface Peer {
   readonly spiffeId: string
@@ -32,6 +39,7 @@ export interface AdsServerOptions {
     uid: string,
   ) => { readonly nodeId: string; readonly spiffeId: string } | undefined
   readonly proxies: ProxyRecorder
+  readonly meter?: XdsMeter
   readonly log: Logger
 }
 
@@ -97,6 +105,10 @@ export class AdsServer {
       else stream.offer(snapshot)
     }
     this.#options.proxies.retain(new Set(snapshots.keys()))
+  }
+
+  streams(): number {
+    return this.#calls.size
   }
 
   /** Bytes that were written to streams and not yet taken by their peers. */
@@ -182,11 +194,12 @@ export class AdsServer {
       this.#refuse(opened, nodeId)
       return false
     }
-    const { proxies, log } = this.#options
+    const { proxies, meter, log } = this.#options
     const abilities = abilitiesOf(message.node)
     proxies.described(nodeId, abilities)
     const { features } = abilities
-    opened.stream = new AdsStream({ call, nodeId, typeUrl, features, proxies, log })
+    const parts = { proxies, log, ...(meter === undefined ? {} : { meter }) }
+    opened.stream = new AdsStream({ call, nodeId, typeUrl, features, ...parts })
     opened.stream.offer(snapshot)
     return true
   }

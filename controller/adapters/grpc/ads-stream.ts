@@ -46,6 +46,13 @@ export interface ProxyRecorder {
   retain(nodeIds: ReadonlySet<string>): void
 }
 
+/** What is counted. */
+export interface XdsMeter {
+  pushed(typeUrl: string): void
+  /** `seconds` since the response; undefined for a verdict that was changed later. */
+  answered(typeUrl: string, answer: 'ack' | 'nack', seconds: number | undefined): void
+}
+
 /** Text of a NACK that is kept at most. */
 const MAX_MESSAGE = 2048
 /** Names of refused resources in one log line. */
@@ -67,6 +74,7 @@ export interface AdsStreamOptions {
   /** Tokens of common/features.ts that the proxy named; none for 0.1. */
   readonly features: readonly string[]
   readonly proxies: ProxyRecorder
+  readonly meter?: XdsMeter
   readonly log: Logger
 }
 
@@ -83,6 +91,8 @@ export class AdsStream {
   /** When what the peer is not yet at was offered or sent, epoch milliseconds. */
   #offeredAtMs = 0
   readonly #sentAtMs = new Map<string, number>()
+  /** The same by the monotonic clock, for what is counted. */
+  readonly #sentMs = new Map<string, number>()
 
   constructor(options: AdsStreamOptions) {
     const { call, nodeId, proxies } = options
@@ -179,14 +189,18 @@ export class AdsStream {
     switch (effect.kind) {
       case 'send':
         if (!this.#sentAtMs.has(effect.typeUrl)) this.#sentAtMs.set(effect.typeUrl, Date.now())
+        this.#sentMs.set(effect.typeUrl, performance.now())
+        this.#options.meter?.pushed(effect.typeUrl)
         this.#outflow.write(toResponseMessage(effect), sizeOf(effect))
         break
       case 'acked':
         this.#sentAtMs.delete(effect.typeUrl)
+        this.#countAnswer(effect.typeUrl, 'ack')
         proxies.acked(nodeId, effect.typeUrl, [...effect.versions.keys(), ...effect.removed])
         break
       case 'nacked': {
         const { typeUrl, versions } = effect
+        this.#countAnswer(typeUrl, 'nack')
         const message = effect.message.slice(0, MAX_MESSAGE)
         const names = blamedNames([...versions.keys()], effect.message)
         const shown = names.slice(0, MAX_SHOWN)
@@ -197,6 +211,13 @@ export class AdsStream {
       case 'error':
         this.#fail(grpc.status[effect.status], effect.message)
     }
+  }
+
+  #countAnswer(typeUrl: string, answer: 'ack' | 'nack'): void {
+    const sentMs = this.#sentMs.get(typeUrl)
+    this.#sentMs.delete(typeUrl)
+    const seconds = sentMs === undefined ? undefined : (performance.now() - sentMs) / 1000
+    this.#options.meter?.answered(typeUrl, answer, seconds)
   }
 
   #fail(code: grpc.status, details: string): void {

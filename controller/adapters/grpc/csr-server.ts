@@ -36,6 +36,11 @@ export interface CsrServerOptions {
   readonly peerOf: (
     call: Call<AttestRequest, AttestResponse>,
   ) => Pick<Peer, 'workloadUid'> | undefined
+  /** What is counted. */
+  readonly meter?: {
+    attested(proof: 'token' | 'credential'): void
+    refusedAttestation(code: string): void
+  }
   readonly clock: Clock
   readonly log: Log
 }
@@ -74,12 +79,14 @@ export function createCsrService(options: CsrServerOptions): {
   readonly implementation: grpc.UntypedServiceImplementation
 } {
   const attempts = createAttempts()
-  const { attestation, clock, log } = options
+  const { attestation, meter, clock, log } = options
   const answer = async (call: Call<AttestRequest, AttestResponse>, { peer, who }: Caller) => {
     const isBlocked = attempts.isBlocked(who, clock.monotonic())
     const request = isBlocked ? readPlausible(call.request) : fromRequest(call.request)
     const caller = { peer, isGone: () => call.cancelled }
-    return toResponse(await attestation.attest(request, caller))
+    const attested = await attestation.attest(request, caller)
+    meter?.attested(request.proof.kind)
+    return toResponse(attested)
   }
   /** Who has failed too often is heard with a proof that can be good, and with nothing else. */
   const readPlausible = (message: AttestRequest): AttestationRequest => {
@@ -89,6 +96,7 @@ export function createCsrService(options: CsrServerOptions): {
   }
   const note = (error: unknown, who: string, address: string) => {
     const { code } = toStatus(error)
+    meter?.refusedAttestation(error instanceof MeshError ? error.code : 'ERR_INTERNAL')
     const fields = { err: error, remote: address }
     if (code === grpc.status.RESOURCE_EXHAUSTED) return
     if (CALLERS_FAULT.has(code)) attempts.addFailure(who, clock.monotonic())

@@ -3,20 +3,22 @@
  * /metrics (Prometheus text). Reads only; says nothing of policies, names or keys.
  * Source: Prometheus exposition format 0.0.4.
  */
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { MeshError } from '../../../common/errors.ts'
-import type { Metric } from '../../runtime/metrics.ts'
 
 export interface HealthOptions {
   readonly host: string
   readonly port: number
   /** Undefined: ready. Else why not. */
   readonly whyNotReady: () => string | undefined
-  readonly metrics: () => readonly Metric[]
+  /** Prometheus text. */
+  readonly metrics: { readonly contentType: string; text(): Promise<string> }
 }
 
-const PREFIX = 'postern_controller_'
+/** Whoever can reach the port can open connections: few are enough, and one that is silent ends. */
+const MAX_CONNECTIONS = 64
+const REQUEST_TIMEOUT_MS = 10_000
 
 export class HealthServer {
   readonly name = 'health'
@@ -25,10 +27,10 @@ export class HealthServer {
 
   constructor(options: HealthOptions) {
     this.#options = options
-    this.#server = createServer((request, response) => {
-      const { status, type, body } = this.#answer(request.url ?? '')
-      response.writeHead(status, { 'content-type': type }).end(body)
+    this.#server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+      void this.#serve(request.method === 'GET' ? (request.url ?? '') : '', response)
     })
+    this.#server.maxConnections = MAX_CONNECTIONS
   }
 
   /** Errors: ERR_CONFIG. */
@@ -52,36 +54,36 @@ export class HealthServer {
     await new Promise<void>((resolve) => this.#server.close(() => resolve()))
   }
 
-  #answer(url: string): { status: number; type: string; body: string } {
-    const text = (status: number, body: string) => ({
-      status,
-      type: 'text/plain',
-      body: `${body}\n`,
-    })
+  async #serve(url: string, response: ServerResponse): Promise<void> {
+    const { status, type, body } = await this.#answer(url).catch(() => FAILED)
+    response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body)
+  }
+
+  async #answer(url: string): Promise<Answer> {
+    const { whyNotReady, metrics } = this.#options
     switch (url.split('?')[0]) {
       case '/healthz':
         return text(200, 'ok')
       case '/readyz': {
-        const why = this.#options.whyNotReady()
+        const why = whyNotReady()
         return why === undefined ? text(200, 'ok') : text(503, why)
       }
       case '/metrics':
-        return {
-          status: 200,
-          type: 'text/plain; version=0.0.4',
-          body: format(this.#options.metrics()),
-        }
+        return { status: 200, type: metrics.contentType, body: await metrics.text() }
       default:
         return text(404, 'not found')
     }
   }
 }
 
-function format(metrics: readonly Metric[]): string {
-  return metrics
-    .map(({ name, help, type, value }) => {
-      const full = PREFIX + name
-      return `# HELP ${full} ${help}\n# TYPE ${full} ${type}\n${full} ${value}\n`
-    })
-    .join('')
+interface Answer {
+  readonly status: number
+  readonly type: string
+  readonly body: string
+}
+
+const FAILED = text(500, 'failed')
+
+function text(status: number, body: string): Answer {
+  return { status, type: 'text/plain', body: `${body}\n` }
 }

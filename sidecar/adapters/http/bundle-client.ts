@@ -135,8 +135,10 @@ function send(call: {
 
 async function toAnswer(response: IncomingMessage): Promise<BundleAnswer> {
   const { statusCode, headers } = response
+  const skew = skewOf(headers.date)
   if (statusCode === 200)
     return {
+      ...skew,
       kind: 'bundle',
       archive: await readBody(response),
       etag: headers.etag,
@@ -146,11 +148,17 @@ async function toAnswer(response: IncomingMessage): Promise<BundleAnswer> {
   const lacks = parseFeatures(headers[WITHHELD_HEADER])
   const withheld = `it needs ${lacks.join(', ')}, which this sidecar does not have; upgrade it`
   if (statusCode === 304)
-    return lacks.length === 0 ? { kind: 'unchanged' } : { kind: 'unchanged', withheld }
+    return { ...skew, kind: 'unchanged', ...(lacks.length === 0 ? {} : { withheld }) }
   if (lacks.length > 0) throw new MeshError('ERR_BUNDLE_INVALID', withheld, { retry: 'backoff' })
   const code: MeshErrorCode =
     statusCode === 401 || statusCode === 403 ? 'ERR_PEER_FORBIDDEN' : 'ERR_CONTROLLER_UNAVAILABLE'
   throw new MeshError(code, `controller answers ${statusCode}`, { retry: 'backoff' })
+}
+
+/** `Date` is cut to the second: on average half a second early. */
+function skewOf(date: string | undefined): { readonly skewMs?: number } {
+  const serverMs = Date.parse(date ?? '')
+  return Number.isNaN(serverMs) ? {} : { skewMs: serverMs + 500 - Date.now() }
 }
 
 async function readBody(response: IncomingMessage): Promise<Uint8Array> {

@@ -3,40 +3,46 @@
  * /healthz is 200 as long as the event loop turns: a restart would not bring an identity back, it would lose the key.
  * Source: Prometheus text exposition format 0.0.4.
  */
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { pipeline } from 'node:stream/promises'
 import { MeshError } from '../../../common/errors.ts'
 
 export interface HealthFacts {
   readonly ready: boolean
   readonly detail: string
   readonly identity: { readonly spiffeId: string; readonly notAfterMs: number } | undefined
-  readonly controllerConnected: boolean
-  readonly envoyRestarts: number
-  readonly enforcedGeneration: string
-  readonly bundleRevision: string
-  readonly decisionsLost: number
-  readonly decisionLogGaps: number
 }
+
+export interface MetricsSource {
+  readonly contentType: string
+  /** The sidecar's own. */
+  text(): Promise<string>
+  /** Envoy's, behind them. Never throws. */
+  envoyLines(): AsyncIterable<string>
+}
+
+const MAX_CONNECTIONS = 64
+/** Of a request that doesn't come, and of a reader that doesn't read. */
+const TIMEOUT_MS = 10_000
 
 export class HealthServer {
   readonly name = 'health'
   readonly #server: Server
   readonly #address: string
+  readonly #metrics: MetricsSource
 
   /** `address`: `HOST:PORT`. */
-  constructor(address: string, facts: () => HealthFacts) {
+  constructor(address: string, facts: () => HealthFacts, metrics: MetricsSource) {
     this.#address = address
-    this.#server = createServer((req, res) => {
-      const answer = req.method === 'GET' ? answerOf(req.url ?? '', facts()) : undefined
-      const { status, type, body } = answer ?? {
-        status: 404,
-        type: 'text/plain',
-        body: 'not found\n',
-      }
-      res.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body)
+    this.#metrics = metrics
+    this.#server = createServer({ requestTimeout: TIMEOUT_MS }, (req, res) => {
+      const path = req.method === 'GET' ? (req.url ?? '').split('?')[0] : undefined
+      if (path === '/metrics') void this.#serveMetrics(res)
+      else send(res, answerOf(path, facts()))
     })
-    this.#server.maxConnections = 64
+    this.#server.maxConnections = MAX_CONNECTIONS
+    this.#server.timeout = TIMEOUT_MS
   }
 
   /** Rejects with ERR_CONFIG when the address can't be listened on. */
@@ -56,84 +62,53 @@ export class HealthServer {
     return (this.#server.address() as AddressInfo).port
   }
 
+  /** The reader sets the pace; one that leaves, or that stands still, ends it. */
+  async #serveMetrics(res: ServerResponse): Promise<void> {
+    const { contentType, text, envoyLines } = this.#metrics
+    try {
+      const own = await text()
+      res.writeHead(200, { 'content-type': contentType, 'cache-control': 'no-store' })
+      await pipeline(concat(own, envoyLines()), res)
+    } catch {
+      res.destroy()
+    }
+  }
+
   async stop(): Promise<void> {
     this.#server.closeAllConnections()
     await new Promise((resolve) => this.#server.close(resolve))
   }
 }
 
-interface Answer {
-  readonly status: number
-  readonly type: string
-  readonly body: string
+async function* concat(first: string, rest: AsyncIterable<string>): AsyncGenerator<string> {
+  yield first
+  yield* rest
 }
 
-function answerOf(url: string, facts: HealthFacts): Answer | undefined {
-  switch (url.split('?')[0]) {
+interface Answer {
+  readonly status: number
+  readonly body: object
+}
+
+function answerOf(path: string | undefined, facts: HealthFacts): Answer | undefined {
+  const { ready, detail } = facts
+  switch (path) {
     case '/healthz':
-      return json(200, { identity: identityOf(facts), detail: facts.detail })
+      return { status: 200, body: { identity: identityOf(facts), detail } }
     case '/readyz':
-      return json(facts.ready ? 200 : 503, { ready: facts.ready, detail: facts.detail })
-    case '/metrics':
-      return { status: 200, type: 'text/plain; version=0.0.4', body: metricsText(facts) }
+      return { status: ready ? 200 : 503, body: { ready, detail } }
   }
   return undefined
+}
+
+function send(res: ServerResponse, answer: Answer | undefined): void {
+  const type = answer === undefined ? 'text/plain' : 'application/json'
+  res.writeHead(answer?.status ?? 404, { 'content-type': type, 'cache-control': 'no-store' })
+  res.end(answer === undefined ? 'not found\n' : `${JSON.stringify(answer.body)}\n`)
 }
 
 function identityOf({ identity }: HealthFacts): object {
   if (identity === undefined) return { state: 'none' }
   const { spiffeId, notAfterMs } = identity
   return { state: 'valid', spiffeId, notAfter: new Date(notAfterMs).toISOString() }
-}
-
-function json(status: number, value: object): Answer {
-  return { status, type: 'application/json', body: `${JSON.stringify(value)}\n` }
-}
-
-function metricsText(facts: HealthFacts): string {
-  const { identity, enforcedGeneration, bundleRevision } = facts
-  const metrics = [
-    {
-      name: 'postern_svid_expiry_timestamp_seconds',
-      help: 'End of the certificate in use; 0: there is none.',
-      value: Math.floor((identity?.notAfterMs ?? 0) / 1000),
-    },
-    {
-      name: 'postern_controller_connected',
-      help: 'Whether the xDS stream to the controller is open.',
-      value: Number(facts.controllerConnected),
-    },
-    { name: 'postern_ready', help: 'Whether this proxy is ready.', value: Number(facts.ready) },
-    {
-      name: 'postern_envoy_restarts_total',
-      help: 'Times that Envoy was started again.',
-      value: facts.envoyRestarts,
-      type: 'counter',
-    },
-    {
-      name: 'postern_decisions_lost_total',
-      help: 'Decisions that are not in the decision log.',
-      value: facts.decisionsLost,
-      type: 'counter',
-    },
-    {
-      name: 'postern_decision_log_gaps_total',
-      help: 'Ends of Envoy after which an unknown number of decisions is not in the decision log.',
-      value: facts.decisionLogGaps,
-      type: 'counter',
-    },
-    {
-      name: 'postern_enforced_info',
-      help: 'What is enforced.',
-      labels: `{generation="${enforcedGeneration}",bundle="${bundleRevision}"}`,
-      value: 1,
-    },
-  ]
-  return metrics
-    .map(({ name, help, type = 'gauge', labels = '', value }) =>
-      [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, `${name}${labels} ${value}`, ''].join(
-        '\n',
-      ),
-    )
-    .join('')
 }

@@ -15,6 +15,8 @@ export interface CheckThreadData {
   readonly torn?: SharedArrayBuffer
   /** LostCount's memory: decisions that the worker could not write. */
   readonly lost?: SharedArrayBuffer
+  /** Of the TallySheet that counts while there is no policy set. */
+  readonly tally: SharedArrayBuffer
   readonly labels: LogLabels
 }
 

@@ -17,6 +17,7 @@ import { buildSnapshot } from '../../../controller/core/xds/snapshot.ts'
 import { DecisionLogFile } from '../../../sidecar/adapters/fs/decision-log-file.ts'
 import { createAccessLogService } from '../../../sidecar/adapters/grpc/als-server.ts'
 import { createAccessLogRecorder } from '../../../sidecar/runtime/access-log-recorder.ts'
+import { DecisionTally } from '../../../sidecar/runtime/decision-tally.ts'
 import { type CheckHarness, LABELS, makeBundle, startCheck } from '../check.ts'
 import type { Scope } from '../differential/scope.ts'
 import { makeCa, makeSvid, type TestCa, toPem } from '../identity.ts'
@@ -126,7 +127,7 @@ async function startAccessLog(
 ): Promise<string> {
   const decisionLog = new DecisionLogFile(file)
   const recorder = createAccessLogRecorder({
-    ...{ worker, decisionLog, labels: LABELS },
+    ...{ worker, decisionLog, labels: LABELS, tally: new DecisionTally() },
     newId: () => 'made-up',
     log: { debug() {}, info() {}, warn() {}, error() {} },
   })

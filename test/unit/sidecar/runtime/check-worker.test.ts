@@ -7,6 +7,7 @@ import type {
   ToWorker,
 } from '../../../../sidecar/runtime/check-ports.ts'
 import { startCheckWorker } from '../../../../sidecar/runtime/check-worker.ts'
+import { DecisionTally } from '../../../../sidecar/runtime/decision-tally.ts'
 import { LABELS, makeBundle, makePolicy, makeRegoPolicy, makeSet } from '../../../kit/check.ts'
 import { waitFor } from '../../../kit/wait.ts'
 
@@ -68,6 +69,7 @@ const rulesOnly = await makeBundle(makeSet([makePolicy({ rules: [] })]))
 async function start(t: { teardown(f: () => Promise<void>): void }, first?: FakeThread) {
   const threads: FakeThread[] = []
   const records: unknown[] = []
+  const tally = new DecisionTally()
   const worker = await startCheckWorker({
     spawn: () => {
       const thread = threads.length === 0 && first !== undefined ? first : new FakeThread()
@@ -77,11 +79,12 @@ async function start(t: { teardown(f: () => Promise<void>): void }, first?: Fake
     compile: async () => new WebAssembly.Module(Buffer.from('\0asm\x01\0\0\0', 'latin1')),
     decisionLog: { append: (record) => records.push(record) > 0 },
     labels: LABELS,
+    tally,
     socket: { mark() {}, isSame: () => true },
     log: SILENT,
   })
   t.teardown(() => worker.stop(0))
-  return { worker, threads, records }
+  return { worker, threads, records, tally }
 }
 
 t.test('a bundle is active when the thread says so', async (t) => {

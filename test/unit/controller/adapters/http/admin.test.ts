@@ -105,7 +105,7 @@ t.test('health', async (t) => {
     host: '127.0.0.1',
     port: 0,
     whyNotReady: () => why,
-    metrics: () => [{ name: 'problems', help: 'Mistakes.', type: 'gauge', value: 2 }],
+    metrics: { contentType: 'text/plain; version=0.0.4', text: async () => 'a 1\n' },
   })
   await server.start()
   t.teardown(() => server.stop())
@@ -118,15 +118,12 @@ t.test('health', async (t) => {
   why = undefined
   t.same(await get('/readyz'), { status: 200, text: 'ok\n' })
   t.equal((await get('/other')).status, 404)
-  t.equal(
-    (await get('/metrics')).text,
-    '# HELP postern_controller_problems Mistakes.\n# TYPE postern_controller_problems gauge\npostern_controller_problems 2\n',
-  )
+  t.equal((await get('/metrics')).text, 'a 1\n')
   const second = new HealthServer({
     host: '127.0.0.1',
     port: server.port(),
     whyNotReady: () => undefined,
-    metrics: () => [],
+    metrics: { contentType: 'text/plain', text: async () => '' },
   })
   await t.rejects(second.start(), { code: 'ERR_CONFIG' })
 })

@@ -78,6 +78,11 @@ export class Reconciler {
   #view: View | undefined
   /** There is, or was, a stored mesh: its keys are never made anew. */
   #hasMesh = false
+  /**
+   * What was accepted last is lost: an older generation may grant what was revoked since. Nothing is published, and
+   * sidecars keep what they have, until the manifests alone say what is in force.
+   */
+  #isDoubtful = false
   #pendingSinceMs: number | undefined
   #stopWatching: (() => Promise<void>) | undefined
   #figures = { passes: 0, failures: 0, lastGoodMs: 0 }
@@ -120,10 +125,12 @@ export class Reconciler {
   async #restore(): Promise<void> {
     const { store, log } = this.#options
     const loaded = await store.load()
-    for (const fault of loaded.faults) {
-      log.error({ code: 'ERR_STATE_CORRUPT', reason: fault }, 'stored generation is damaged')
+    const remedy = 'nothing is published until the manifests are read without a problem; mend those'
+    for (const reason of loaded.faults) {
+      log.error({ code: 'ERR_STATE_CORRUPT', reason, remedy }, 'stored generation is damaged')
     }
-    this.#hasMesh = loaded.faults.length > 0
+    this.#isDoubtful = loaded.faults.length > 0
+    this.#hasMesh = this.#isDoubtful
     if (loaded.state === undefined) return
     this.#state = loaded.state
     this.#stored = loaded.state
@@ -132,6 +139,7 @@ export class Reconciler {
       const wasm = artifact && loaded.wasm.get(artifact.wasmDigest)
       if (artifact && wasm) this.#compile.seed(artifact.unitDigest, artifact, wasm)
     }
+    if (this.#isDoubtful) return
     const accepted = [...loaded.state.accepted].map(([key, object]) => ({ key, accepted: object }))
     const proposals = { proposals: accepted, seen: loaded.state.seen, problems: [] }
     const settlement = settle(accepted, (unit) => this.#compile.stateOf(unit))
@@ -169,6 +177,11 @@ export class Reconciler {
       this.#show({ proposals, settlement, isRestored: false }, this.#view?.publication)
       return { requeueAfterMs: holdMs }
     }
+    if (this.#isDoubtful && !this.#isWhole(proposals, settlement)) {
+      this.#show({ proposals, settlement, isRestored: false }, undefined)
+      return {}
+    }
+    this.#isDoubtful = false
     await this.#makeKeys(settlement)
     await this.#keep(proposals, settlement)
     await this.#serve(proposals, settlement)
@@ -183,6 +196,11 @@ export class Reconciler {
       signal.throwIfAborted()
       return [{ path: '', unreadable: error instanceof Error ? error.message : String(error) }]
     }
+  }
+
+  /** Whether all that would be in force is what the manifests say now. */
+  #isWhole({ problems }: Proposals, settlement: Settlement): boolean {
+    return problems.length + settlement.problems.length + settlement.pending.size === 0
   }
 
   /** Milliseconds that this pass must still wait for Rego; 0: none. */

@@ -218,25 +218,34 @@ t.test('SIGTERM in the midst of a write, twice, ends in order', async (t) => {
   }
 })
 
-t.test('a damaged generation is said, and the one before is used', async (t) => {
-  const { manifests, state } = makeFolders(t)
-  const first = startController(t, { manifests, state })
-  await first.meshPort()
-  const before = await first.published()
-  writeFileSync(join(manifests, 'orders.yaml'), `${ENTRY('orders', 18_080)}---\n${RULES('/new')}`)
-  await first.process.waitFor(
-    async () => (await first.published()).generation !== before.generation,
-  )
-  await first.process.stop()
-  const newest = readdirSync(join(state, 'generations')).sort().at(-1) ?? ''
-  appendFileSync(join(state, 'generations', newest), ' ')
-  rmSync(manifests, { recursive: true })
-  const second = startController(t, { manifests, state })
-  await second.meshPort()
-  const { generation, workloads } = before
-  t.match(await second.published(), { generation, workloads })
-  t.match(second.logged('stored generation is damaged'), [{ code: 'ERR_STATE_CORRUPT' }])
-})
+t.test(
+  'after a damaged generation nothing is published but what sound manifests say',
+  async (t) => {
+    const { manifests, state } = makeFolders(t)
+    const first = startController(t, { manifests, state })
+    await first.meshPort()
+    const before = await first.published()
+    writeFileSync(join(manifests, 'orders.yaml'), `${ENTRY('orders', 18_080)}---\n${RULES('/new')}`)
+    await first.process.waitFor(
+      async () => (await first.published()).generation !== before.generation,
+    )
+    const newer = await first.published()
+    await first.process.stop()
+    const newest = readdirSync(join(state, 'generations')).sort().at(-1) ?? ''
+    appendFileSync(join(state, 'generations', newest), ' ')
+    renameSync(manifests, `${manifests}-away`)
+    const second = startController(t, { manifests, state })
+    const health = await second.healthPort()
+    await second.process.waitFor(async () => (await second.problems()).length > 0)
+    t.match(second.logged('stored generation is damaged'), [{ code: 'ERR_STATE_CORRUPT' }])
+    t.match(await second.published(), { generation: null }, 'not the one before, which grants more')
+    t.equal((await fetch(`http://127.0.0.1:${health}/readyz`)).status, 503)
+    renameSync(`${manifests}-away`, manifests)
+    await second.meshPort()
+    const { generation, workloads } = newer
+    t.match(await second.published(), { generation, workloads }, 'by the same UIDs')
+  },
+)
 
 interface Answer {
   readonly status: number

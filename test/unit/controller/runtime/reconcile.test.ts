@@ -160,6 +160,33 @@ t.test('keys are not made anew where generations are damaged', async (t) => {
   t.notOk(world.events.includes('create keys'))
 })
 
+t.test(
+  'the generation before a damaged one publishes nothing that was revoked since',
+  async (t) => {
+    const first = makeWorld()
+    first.write({ 'm.yaml': MESH, 'p.yaml': POLICY('{ rules: [{}] }') })
+    await first.reconciler.start()
+    await first.until(() => first.published.length === 1)
+    await first.reconciler.stop()
+
+    const second = makeWorld({ ...first.disk, faults: ['generation 2: its digest is wrong'] })
+    const uid = first.published[0]?.model.workloads.get('shop/web')?.uid
+    second.write({ 'm.yaml': MESH, 'p.yaml': 'kind: [' })
+    await second.reconciler.start()
+    await second.until(() => second.reconciler.view()?.problems.length === 1)
+    t.same(second.events, [], 'nothing is published or stored while the file may have said less')
+    t.match(second.logged[0], 'ERR_STATE_CORRUPT')
+    second.write({ 'm.yaml': MESH })
+    await second.until(() => second.published.length > 0)
+    t.same(second.policies(), [], 'what was revoked is not in what is published first')
+    t.equal(
+      second.published[0]?.model.workloads.get('shop/web')?.uid,
+      uid,
+      'sidecars stay who they are',
+    )
+  },
+)
+
 t.test('what can’t be stored is not published, and is tried again', async (t) => {
   const world = makeWorld()
   world.write({ 'm.yaml': MESH })

@@ -91,6 +91,7 @@ metadata: { name: p0, namespace: postern-system }
 spec: { ${BODIES[0]} }
 `,
   )
+  for (const name of ['lib', 'lib2']) files.set(`${name}.yaml`, library(name, 0))
   files.set(
     'two.yaml',
     `${API}kind: AuthorizationPolicy

@@ -9,7 +9,7 @@ import { gunzipSync, gzipSync } from 'node:zlib'
 import { extract, pack } from 'tar-stream'
 import { MeshError } from './errors.ts'
 import { FEATURES, missingFeatures, parseFeatures } from './features.ts'
-import type { PolicySet } from './policy-set.ts'
+import type { Policy, PolicySet } from './policy-set.ts'
 import { parsePolicySet } from './policy-set-shape.ts'
 import { remember } from './remember.ts'
 
@@ -72,7 +72,20 @@ const digestOf = remember((bytes: Uint8Array) => sha256Hex(bytes))
 export function revisionOf(content: BundleContent): string {
   const digests = namedDigests(content.set)
   for (const digest of digests) moduleOf(content, digest)
-  return bundleRevision(Buffer.from(canonicalJson(content.set)), digests)
+  return bundleRevision(Buffer.from(policiesJson(content.set)), digests)
+}
+
+const policyJson = remember((policy: Policy) => canonicalJson(policy))
+
+/** The set's canonical JSON, of its policies' texts: one policy may stand in thousands of sets. */
+function policiesJson({ policies, ...rest }: PolicySet): string {
+  const others = Object.entries(rest).flatMap(([key, value]) => {
+    const text = canonicalJson(value)
+    return text === undefined ? [] : [[key, text] as const]
+  })
+  const list = `[${policies.map(policyJson).join(',')}]`
+  const fields = [...others, ['policies', list] as const].sort(([a], [b]) => (a < b ? -1 : 1))
+  return `{${fields.map(([key, text]) => `${JSON.stringify(key)}:${text}`).join(',')}}`
 }
 
 function moduleOf({ wasm }: BundleContent, digest: string): Uint8Array {
@@ -90,7 +103,7 @@ export async function packBundle(
   content: BundleContent,
 ): Promise<{ readonly revision: string; readonly archive: Uint8Array }> {
   const digests = namedDigests(content.set)
-  const policies = Buffer.from(canonicalJson(content.set))
+  const policies = Buffer.from(policiesJson(content.set))
   const revision = bundleRevision(policies, digests)
   const manifest = canonicalJson({
     revision,

@@ -72,38 +72,50 @@ export function keepEqual<K extends object, V>(): (owner: K, next: V) => V {
   }
 }
 
-/** `next`, or `before` when they are equal; of lists and plain objects, also in parts. */
+/**
+ * `next`, or `before` when they are equal. Else, of a plain object or list, a copy of `next` with those fields and
+ * elements from before that are equal, also elements of lists in it; objects further down stay as they are in `next`,
+ * since others may hold the same.
+ */
 export function shareEqual(before: unknown, next: unknown): unknown {
-  if (Object.is(before, next)) return before
-  if (Array.isArray(before) && Array.isArray(next)) return shareList(before, next)
-  if (isPlain(before) && isPlain(next)) return sharePlain(before, next)
-  return next
-}
-
-function shareList(before: readonly unknown[], next: readonly unknown[]): readonly unknown[] {
-  const shared = next.map((value, i) => shareEqual(before[i], value))
-  if (before.length === next.length && isSameList(before, shared)) return before
-  return isSameList(next, shared) ? next : shared
-}
-
-function sharePlain(before: Plain, next: Plain): Plain {
-  const shared: Record<string, unknown> = {}
-  const keys = Object.keys(next)
-  let [asBefore, asNext] = [keys.length === Object.keys(before).length, true]
-  for (const key of keys) {
-    const value = Object.hasOwn(before, key) ? shareEqual(before[key], next[key]) : next[key]
-    asBefore &&= Object.hasOwn(before, key) && Object.is(before[key], value)
-    asNext &&= Object.is(next[key], value)
-    // Defined, not assigned: a key named __proto__ stays data.
-    Object.defineProperty(shared, key, {
-      value,
-      enumerable: true,
-      writable: true,
-      configurable: true,
-    })
+  // Most are equal: nothing is made to find that out.
+  if (isEqual(before, next)) return before
+  if (Array.isArray(before) && Array.isArray(next)) return shareElements(before, next)
+  if (!isPlain(before) || !isPlain(next)) return next
+  const share = (old: unknown, value: unknown) => {
+    if (isEqual(old, value)) return old
+    return Array.isArray(old) && Array.isArray(value) ? shareElements(old, value) : value
   }
-  if (asBefore) return before
-  return asNext ? next : shared
+  // fromEntries defines properties: a key named __proto__ stays data.
+  return Object.fromEntries(
+    Object.entries(next).map(([key, value]) => [
+      key,
+      Object.hasOwn(before, key) ? share(before[key], value) : value,
+    ]),
+  )
+}
+
+function shareElements(before: readonly unknown[], next: readonly unknown[]): readonly unknown[] {
+  return next.map((value, i) => (isEqual(before[i], value) ? before[i] : value))
+}
+
+/** Equal as JSON would see it, but for the order of keys; other objects are equal only to themselves. */
+function isEqual(a: unknown, b: unknown): boolean {
+  if (Object.is(a, b)) return true
+  if (Array.isArray(a) && Array.isArray(b)) return isEqualList(a, b)
+  if (!isPlain(a) || !isPlain(b)) return false
+  let keys = 0
+  for (const key in a) {
+    if (!Object.hasOwn(b, key) || !isEqual(a[key], b[key])) return false
+    keys += 1
+  }
+  return keys === Object.keys(b).length
+}
+
+function isEqualList(a: readonly unknown[], b: readonly unknown[]): boolean {
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (!isEqual(a[i], b[i])) return false
+  return true
 }
 
 type Plain = Readonly<Record<string, unknown>>
@@ -120,7 +132,9 @@ function isSame(a: unknown, b: unknown): boolean {
 
 /** Elements of lists in lists too: `rest` may hold lists. */
 function isSameList(a: readonly unknown[], b: readonly unknown[]): boolean {
-  return a.length === b.length && a.every((value, i) => isSame(value, b[i]))
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (!isSame(a[i], b[i])) return false
+  return true
 }
 
 /** One object for all that have the same name, as long as anyone holds it. `nameOf` tells all that they are. */

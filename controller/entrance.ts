@@ -90,8 +90,9 @@ export class Entrance implements Authority {
 
   /** Serves a publication; opens the port with the first one. Errors: ERR_CONFIG (the port is taken). */
   async publish({ snapshots, bundles }: Publication): Promise<void> {
-    this.#bundles.publish(bundles.values())
+    // Envoy decides by its own resources; every mixture of old and new is safe (decision 0006), so the order is free.
     this.#ads.publish(snapshots)
+    this.#bundles.publish(bundles.values())
     this.#server ??= await this.#openServer()
   }
 

@@ -12,6 +12,7 @@ import * as grpc from '@grpc/grpc-js'
 import type { Logger } from 'pino'
 import type { Clock } from '../../../common/clock.ts'
 import { MeshError } from '../../../common/errors.ts'
+import { remember } from '../../../common/remember.ts'
 import type { Secret } from '../../../common/secret.ts'
 import { ConnectionPool } from './connection-pool.ts'
 
@@ -52,7 +53,7 @@ export interface MeshServerOptions {
   readonly peers: PeerReader
   readonly clock: Clock
   readonly log: Logger
-  /** Open connections at most; more are refused. Default 8192. */
+  /** Open connections at most; more are refused. Default 16,384. */
   readonly maxConnections?: number
 }
 
@@ -67,7 +68,8 @@ const MAX_OF_PEER = 64
 const MAX_NAMELESS_BYTES = 256 * 1024
 /** Longest delay that Node's timers take. */
 const MAX_TIMER_MS = 2 ** 31 - 1
-const DEFAULT_MAX_CONNECTIONS = 8192
+/** A sidecar has two: 5,000 of them, and half as many again that have not noticed yet that theirs is dead. */
+const DEFAULT_MAX_CONNECTIONS = 16_384
 
 const GRPC_OPTIONS: grpc.ServerOptions = {
   // Requests are small: CSRs, subscriptions, reports. Twenty thousand resource names fit.
@@ -84,16 +86,17 @@ export function createPeerReader(
   readPeer: (der: Uint8Array) => MeshPeer | undefined,
   clock: Clock,
 ): PeerReader {
-  const inForce = (der: Uint8Array | undefined): MeshPeer | undefined => {
-    const peer = der === undefined ? undefined : readPeer(der)
-    return peer !== undefined && peer.notAfterMs > clock.now() ? peer : undefined
-  }
+  const inForce = (peer: MeshPeer | undefined): MeshPeer | undefined =>
+    peer !== undefined && peer.notAfterMs > clock.now() ? peer : undefined
+  const read = (der: Uint8Array | undefined) => (der === undefined ? undefined : readPeer(der))
+  // TLS 1.3 has no renegotiation: the certificate of a connection is one and the same.
+  const peerOf = remember((socket: TLSSocket) => read(socket.getPeerX509Certificate()?.raw))
   return {
     // grpc-js gives the certificate only where the socket says `authorized` (server-interceptors.ts).
-    ofCall: (call) => inForce(call.getAuthContext().sslPeerCertificate?.raw),
+    ofCall: (call) => inForce(read(call.getAuthContext().sslPeerCertificate?.raw)),
     ofSocket(socket) {
       if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined
-      return inForce(socket.getPeerX509Certificate()?.raw)
+      return inForce(peerOf(socket))
     },
   }
 }

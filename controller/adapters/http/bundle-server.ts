@@ -32,6 +32,7 @@ const CONTENT_TYPE = 'application/vnd.openpolicyagent.bundles'
 const MAX_WAIT_SECONDS = 300
 /** Waits of one workload at a time; one more ends the oldest. */
 const MAX_WAITS = 4
+const ANSWERS_A_TURN = 4
 
 interface Asked {
   readonly peer: Peer
@@ -55,18 +56,33 @@ export class BundleServer {
   readonly #options: BundleServerOptions
   /** By workload UID, in the order of arrival. */
   readonly #waits = new Map<string, Set<Wait>>()
+  /** Those who wait for what has come. */
+  readonly #due = new Set<Wait>()
+  #answering: NodeJS.Immediate | undefined
   #byUid: ReadonlyMap<string, PolicyBundle> | undefined
 
   constructor(options: BundleServerOptions) {
     this.#options = options
   }
 
-  /** Replaces all bundles at once and answers those who wait for a change. */
+  /** Replaces all bundles at once and answers those who wait for a change, a few at a time. */
   publish(bundles: Iterable<PolicyBundle>): void {
     this.#byUid = new Map([...bundles].map((b) => [b.workloadUid, b]))
-    for (const wait of this.#allWaits()) {
-      if (this.#entitled(wait.peer, wait.path)?.revision !== wait.revision) wait.end()
+    for (const wait of this.#allWaits()) if (this.#hasChanged(wait)) this.#due.add(wait)
+    this.#answering ??= setImmediate(() => this.#answerSome())
+  }
+
+  /** A thousand archives are a second's work: what else the process does (ACKs, certificates) shall not wait for it. */
+  #answerSome(): void {
+    for (const wait of [...this.#due].slice(0, ANSWERS_A_TURN)) {
+      this.#due.delete(wait)
+      if (this.#hasChanged(wait)) wait.end()
     }
+    this.#answering = this.#due.size > 0 ? setImmediate(() => this.#answerSome()) : undefined
+  }
+
+  #hasChanged({ peer, path, revision }: Wait): boolean {
+    return this.#entitled(peer, path)?.revision !== revision
   }
 
   /** For `http.Server`. */
@@ -90,6 +106,7 @@ export class BundleServer {
 
   /** Answers everybody who waits. */
   stop(): void {
+    clearImmediate(this.#answering)
     for (const wait of this.#allWaits()) wait.end()
   }
 
@@ -120,6 +137,7 @@ export class BundleServer {
     const forget = () => {
       clearTimeout(timer)
       own.delete(wait)
+      this.#due.delete(wait)
       if (own.size === 0 && this.#waits.get(uid) === own) this.#waits.delete(uid)
     }
     const end = () => {

@@ -18,31 +18,31 @@ import { action, type Entry } from './to-matcher.ts'
 
 const SOMETHING = '(?s).+'
 
+const path = not(text(PATH, 'regex', PATH_GUARD_PATTERN))
+const host = not(text(HOST, 'regex', HOST_GUARD_PATTERN))
+const method = not(text(METHOD, 'regex', METHOD_GUARD_PATTERN))
+const hasCertificate = any([
+  text(URI_SAN, 'regex', SOMETHING),
+  text({ kind: 'dnsSan' }, 'regex', SOMETHING),
+  text({ kind: 'subject' }, 'regex', SOMETHING),
+])
+// Several URI SANs come joined by commas.
+const san = text(URI_SAN, 'contains', ',')
+const identity = all([not(text(URI_SAN, 'prefix', 'spiffe://')), hasCertificate])
+
+const HTTP_GUARDS: readonly Entry[] = [
+  { predicate: path, onMatch: action(GUARD_PATH, 'DENY') },
+  { predicate: host, onMatch: action(GUARD_HOST, 'DENY') },
+  { predicate: method, onMatch: action(GUARD_METHOD, 'DENY') },
+]
+const TLS_GUARDS: readonly Entry[] = [
+  { predicate: san, onMatch: action(GUARD_SAN, 'DENY') },
+  { predicate: identity, onMatch: action(GUARD_IDENTITY, 'DENY') },
+]
+
 export function buildGuards(chain: Chain): readonly Entry[] {
-  const path = not(text(PATH, 'regex', PATH_GUARD_PATTERN))
-  const host = not(text(HOST, 'regex', HOST_GUARD_PATTERN))
-  const method = not(text(METHOD, 'regex', METHOD_GUARD_PATTERN))
-  const hasCertificate = any([
-    text(URI_SAN, 'regex', SOMETHING),
-    text({ kind: 'dnsSan' }, 'regex', SOMETHING),
-    text({ kind: 'subject' }, 'regex', SOMETHING),
-  ])
-  // Several URI SANs come joined by commas.
-  const san = text(URI_SAN, 'contains', ',')
-  const identity = all([not(text(URI_SAN, 'prefix', 'spiffe://')), hasCertificate])
   return [
-    ...(chain.protocol === 'http'
-      ? [
-          { predicate: path, onMatch: action(GUARD_PATH, 'DENY') },
-          { predicate: host, onMatch: action(GUARD_HOST, 'DENY') },
-          { predicate: method, onMatch: action(GUARD_METHOD, 'DENY') },
-        ]
-      : []),
-    ...(chain.transport === 'tls'
-      ? [
-          { predicate: san, onMatch: action(GUARD_SAN, 'DENY') },
-          { predicate: identity, onMatch: action(GUARD_IDENTITY, 'DENY') },
-        ]
-      : []),
+    ...(chain.protocol === 'http' ? HTTP_GUARDS : []),
+    ...(chain.transport === 'tls' ? TLS_GUARDS : []),
   ]
 }

@@ -5,6 +5,7 @@
 import { create, type DescMessage, type MessageInitShape } from '@bufbuild/protobuf'
 import { anyPack } from '@bufbuild/protobuf/wkt'
 import { formatAddress } from '../../../common/authz/address.ts'
+import { remember } from '../../../common/remember.ts'
 import { CidrRangeSchema } from '../../../proto/gen/envoy/config/core/v3/address_pb.js'
 import { ActionSchema, RBAC_Action } from '../../../proto/gen/envoy/config/rbac/v3/rbac_pb.js'
 import { DirectSourceIPInputSchema } from '../../../proto/gen/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js'
@@ -105,7 +106,10 @@ function nest(matcher: Matcher): Matcher_OnMatch {
   return create(Matcher_OnMatchSchema, { onMatch: { case: 'matcher', value: matcher } })
 }
 
-function toPredicate(predicate: Predicate): Matcher_MatcherList_Predicate {
+/** Guards, and the rules of an unchanged policy, are the same values in every tree. */
+const toPredicate = remember(buildPredicate)
+
+function buildPredicate(predicate: Predicate): Matcher_MatcherList_Predicate {
   switch (predicate.kind) {
     case 'const':
       // `all`, `any` and `list` fold constants away; Envoy has no predicate for one.
@@ -160,7 +164,9 @@ function toAddressPredicate(
   })
 }
 
-function toInput(input: Input): TypedExtensionConfig {
+const toInput = remember(buildInput)
+
+function buildInput(input: Input): TypedExtensionConfig {
   switch (input.kind) {
     case 'header': {
       const headerName = input.name

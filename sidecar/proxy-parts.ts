@@ -24,6 +24,7 @@ import type { HealthFacts } from './adapters/http/health.ts'
 import type { ServingReadings } from './adapters/metrics/sidecar-metrics.ts'
 import type { SidecarConfig } from './config.ts'
 import { buildBootstrap, type RunPaths } from './core/envoy/bootstrap.ts'
+import { envoyHeapBytes } from './core/envoy/overload.ts'
 import type { Svid } from './ports.ts'
 import type { SupervisedCheckWorker } from './runtime/check-worker.ts'
 import { EnvoySupervisor } from './runtime/envoy-supervisor.ts'
@@ -160,6 +161,7 @@ export class ProxyParts {
       paths,
       secret: this.#secret,
       maxConnections: MAX_CONNECTIONS,
+      maxHeapBytes: envoyHeapBytes(process.constrainedMemory()),
     })
     await this.#proxy.start()
     await this.#envoyServer.start()

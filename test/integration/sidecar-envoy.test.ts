@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { Agent } from 'node:http'
+import { Agent, request } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -404,4 +404,29 @@ function envoyPid(bootstrap: string): number {
     }
   }
   throw new Error('no such envoy')
+}
+
+t.test('an Envoy that has too little memory refuses requests, and lives', async (t) => {
+  const ca = await makeCa()
+  const controller = await startTestController(t, ca)
+  const identity = new TestIdentity()
+  identity.set(await makeWorkloadSvid(ca))
+  const port = await freePort()
+  controller.ads.publish(new Map([[WEB_NODE, snapshotWith(answering(port, 'one'))]]))
+  const dir = tempDir(t)
+  const { target } = controller
+  const sidecar = await startTestSidecar(t, { dir, target, identity, maxHeapBytes: 1 })
+  await sidecar.supervisor.start()
+  await waitFor(async () => (await status(port)) === 503, { what: 'requests to be refused' })
+  t.match(sidecar.supervisor.state(), { workersStarted: true, restarts: 0 })
+})
+
+function status(port: number): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ host: '127.0.0.1', port, agent: false }, (response) => {
+      response.resume()
+      resolve(response.statusCode)
+    })
+    asked.on('error', reject).end()
+  })
 }

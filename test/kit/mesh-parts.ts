@@ -166,6 +166,7 @@ export interface TestSidecarOptions {
   readonly dir: string
   readonly target: string
   readonly identity: IdentitySource
+  readonly maxHeapBytes?: number
   readonly log?: Logger
 }
 
@@ -196,6 +197,7 @@ export async function startTestSidecar(t: Pick<Test, 'teardown'>, options: TestS
     paths,
     secret,
     maxConnections: 1000,
+    maxHeapBytes: options.maxHeapBytes ?? 1024 ** 3,
   })
   writeFileSync(paths.bootstrap, bootstrap, { mode: 0o600 })
   const launcher = new EnvoyProcess({

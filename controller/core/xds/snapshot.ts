@@ -4,6 +4,7 @@
  */
 import { strict as assert } from 'node:assert'
 import { type DescMessage, type MessageShape, toBinary } from '@bufbuild/protobuf'
+import type { Feature } from '../../../common/features.ts'
 import type { PolicySet } from '../../../common/policy-set.ts'
 import { internBy, remember } from '../../../common/remember.ts'
 import { TYPE_URLS, type TypeUrl, type XdsResource, type XdsSnapshot } from '../../../common/xds.ts'
@@ -79,12 +80,20 @@ export function buildSnapshot(
       distinct([...routedServices(outbound).map(serviceRoute), ...captured.routes]),
     ],
   ])
-  const { requires } = policySet
-  // A resource that leans on a newer sidecar or bootstrap adds its token here.
-  const snapshot = { ...toXdsSnapshot(resources), ...(requires === undefined ? {} : { requires }) }
+  const requires = requiredBy(workload)
+  const snapshot = {
+    ...toXdsSnapshot(resources),
+    ...(requires.length === 0 ? {} : { requires }),
+  }
   const loose = checkSnapshot(snapshot)
   assert(loose.length === 0, `inconsistent snapshot: ${loose.join('; ')}`)
   return snapshot
+}
+
+/** What a sidecar must know; a resource that leans on a newer one, or on its bootstrap, adds its token here. */
+function requiredBy({ inbound, policySet }: Workload): readonly string[] {
+  const ports: readonly Feature[] = inbound.some((p) => p.serverFirst) ? ['port/serverFirst'] : []
+  return [...new Set([...(policySet.requires ?? []), ...ports])].sort()
 }
 
 const trustBundleSecret = remember((roots: readonly Uint8Array[]) =>

@@ -16,10 +16,11 @@ import {
   ApiConfigSource_ApiType,
   ApiVersion,
 } from '../../../proto/gen/envoy/config/core/v3/config_source_pb.js'
-import type { OverloadManagerSchema } from '../../../proto/gen/envoy/config/overload/v3/overload_pb.js'
 import { InternalListenerSchema } from '../../../proto/gen/envoy/extensions/bootstrap/internal_listener/v3/internal_listener_pb.js'
 import { DownstreamConnectionsConfigSchema } from '../../../proto/gen/envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections_pb.js'
+import { FixedHeapConfigSchema } from '../../../proto/gen/envoy/extensions/resource_monitors/fixed_heap/v3/fixed_heap_pb.js'
 import { HttpProtocolOptionsSchema } from '../../../proto/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
+import { buildOverload, type OverloadLimits } from './overload.ts'
 
 /** gRPC metadata that Envoy's ADS stream carries; DESIGN §2. */
 export const SECRET_HEADER = 'x-postern-secret'
@@ -38,14 +39,12 @@ export interface RunPaths {
   readonly authzSocket: string
 }
 
-export interface BootstrapOptions {
+export interface BootstrapOptions extends OverloadLimits {
   readonly nodeId: string
   /** `namespace/name`; Envoy's node.cluster, seen in its stats and logs. */
   readonly workload: string
   readonly paths: RunPaths
   readonly secret: Secret<string>
-  /** Connections that Envoy accepts at most, over all listeners. */
-  readonly maxConnections: number
 }
 
 /** `sun_path` is 108 bytes with the final zero (Linux unix(7)). */
@@ -109,32 +108,16 @@ export function buildBootstrap(options: BootstrapOptions): string {
       cdsConfig: ads(),
       ldsConfig: ads(),
     },
-    overloadManager: buildOverload(options.maxConnections),
+    overloadManager: buildOverload(options),
   })
   const registry = createRegistry(
     BootstrapSchema,
     DownstreamConnectionsConfigSchema,
+    FixedHeapConfigSchema,
     HttpProtocolOptionsSchema,
     InternalListenerSchema,
   )
   return `${JSON.stringify(toJson(BootstrapSchema, message, { registry }), undefined, 2)}\n`
-}
-
-function buildOverload(maxConnections: number): MessageInitShape<typeof OverloadManagerSchema> {
-  const connections = create(DownstreamConnectionsConfigSchema, {
-    maxActiveDownstreamConnections: BigInt(maxConnections),
-  })
-  return {
-    resourceMonitors: [
-      {
-        name: 'envoy.resource_monitors.global_downstream_max_connections',
-        configType: {
-          case: 'typedConfig',
-          value: anyPack(DownstreamConnectionsConfigSchema, connections),
-        },
-      },
-    ],
-  }
 }
 
 function localCluster(name: string, path: string): MessageInitShape<typeof ClusterSchema> {

@@ -151,6 +151,24 @@ t.test('a change of rules touches the deciding filters and nothing else', async 
   t.same(changed, ['rbac/8001/tls'], 'slot 1 alone')
 })
 
+t.test(
+  'a server-first port is withheld from a sidecar whose bootstrap lacks what it needs',
+  async (t) => {
+    const requiresOf = (serverFirst: boolean) => {
+      const inbound = [{ port: 8009, protocol: 'TCP' as const, serverFirst }]
+      const workloadEntries = [makeWorkloadEntry('web', { inbound })]
+      return snapshotOf('shop/web', {
+        ...shop,
+        peerAuthentications: [],
+        policies: [],
+        workloadEntries,
+      }).requires
+    }
+    t.same(requiresOf(true), ['port/serverFirst'])
+    t.same(requiresOf(false), undefined)
+  },
+)
+
 t.test('a change of mode keeps the TLS chain as it is', async (t) => {
   const chainsOf = (mode: 'STRICT' | 'PERMISSIVE') => {
     const mesh = makeMesh({ mtls: { mode, minTLSVersion: 'TLSv1_3' } })

@@ -13,6 +13,7 @@ const text = buildBootstrap({
   paths: runPaths('/run/postern'),
   secret: new Secret('s3cret'),
   maxConnections: 5,
+  maxHeapBytes: 1000,
 })
 const bootstrap = JSON.parse(text)
 

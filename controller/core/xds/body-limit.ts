@@ -67,21 +67,12 @@ const HAS_LENGTH = create(HeaderMatcherSchema, {
   headerMatchSpecifier: { case: 'presentMatch', value: true },
 })
 
-/** As Envoy itself tells an upgrade. With a body it is none to us: an app that ignores the upgrade would read it. */
+/** As Envoy itself tells an upgrade. What its client sends comes to the app only once that has said 101. */
 const WEBSOCKET = [
   matchText(':method', { case: 'exact', value: 'GET' }),
   matchText('upgrade', { case: 'exact', value: 'websocket' }),
   matchText('connection', { case: 'contains', value: 'upgrade' }),
-  absent(LENGTH),
-  absent('transfer-encoding'),
 ]
-
-function absent(name: string): HeaderMatcher {
-  return create(HeaderMatcherSchema, {
-    name,
-    headerMatchSpecifier: { case: 'presentMatch', value: false },
-  })
-}
 
 function matchText(
   name: string,

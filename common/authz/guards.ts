@@ -21,6 +21,14 @@ export type GuardName =
 export const PATH_GUARD_PATTERN = '(?:[!-$&->@-~]|%[0-9A-Fa-f]{2})+(?:\\?[!-~]*)?'
 
 /**
+ * A full match is refused, query or not: a segment `.` or `..` with something behind it that many apps take away, and then
+ * go up: parameters (Tomcat and Jetty read `..;` as `..`), a blank, a control character, `?` or `#`, encoded or not. Same
+ * text in RE2.
+ */
+export const DOT_GUARD_PATTERN =
+  '[^?]*/(?:\\.|%2[Ee]){1,2}(?:;|%3[BbFf]|%2[03]|%[01][0-9A-Fa-f]|%7[Ff])[!-~]*'
+
+/**
  * Full match required. A host name or an address in brackets, perhaps a port; Envoy took a trailing dot away. Without it
  * `Host` sent twice (`a,a`), `user@a` or `a..` would evade a DENY on `a` and still mean `a` to an app. Same text in RE2.
  */
@@ -35,6 +43,7 @@ export const METHOD_GUARD_PATTERN = '[A-Z]+(?:-[A-Z]+)*'
 
 const SCHEME = 'spiffe://'
 const PATH = new RegExp(`^(?:${PATH_GUARD_PATTERN})$`)
+const DOTS = new RegExp(`^(?:${DOT_GUARD_PATTERN})$`)
 const HOST = new RegExp(`^(?:${HOST_GUARD_PATTERN})$`)
 const METHOD = new RegExp(`^(?:${METHOD_GUARD_PATTERN})$`)
 
@@ -56,7 +65,7 @@ export interface RawAttributes {
 /** The first guard that refuses the request, or undefined when it may go on to the rules. */
 export function findGuard(raw: RawAttributes): GuardName | undefined {
   if (raw.protocol === 'http') {
-    if (raw.path === undefined || !PATH.test(raw.path)) return GUARD_PATH
+    if (raw.path === undefined || !PATH.test(raw.path) || DOTS.test(raw.path)) return GUARD_PATH
     if (raw.host === undefined || !HOST.test(raw.host)) return GUARD_HOST
     if (raw.method === undefined || !METHOD.test(raw.method)) return GUARD_METHOD
   }

@@ -60,6 +60,13 @@ export const PATHS_TO_THE_DENIED: readonly string[] = [
     '/orders/1#/public/',
   ],
   ...['/public\t/../orders/1', '/public/%00/../../orders/1', '/Public/x', '//public/../orders/1'],
+  ...['/public/..;/orders/1', '/public/.;/..;x=1/orders/1', '/public/%2e%2e;/orders/1'],
+  ...[
+    '/public/..%3b/orders/1',
+    '/public/..%20/orders/1',
+    '/public/..%09/orders/1',
+    '/public/..%0d/orders/1',
+  ],
   ...['http://o/orders/1', 'http://public/orders/1', 'orders/1', '*'],
 ]
 

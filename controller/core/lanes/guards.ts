@@ -3,6 +3,7 @@
  * In: the chain. Out: entries that deny what two readers could read differently.
  */
 import {
+  DOT_GUARD_PATTERN,
   GUARD_HOST,
   GUARD_IDENTITY,
   GUARD_METHOD,
@@ -18,7 +19,10 @@ import { action, type Entry } from './to-matcher.ts'
 
 const SOMETHING = '(?s).+'
 
-const path = not(text(PATH, 'regex', PATH_GUARD_PATTERN))
+const path = any([
+  not(text(PATH, 'regex', PATH_GUARD_PATTERN)),
+  text(PATH, 'regex', DOT_GUARD_PATTERN),
+])
 const host = not(text(HOST, 'regex', HOST_GUARD_PATTERN))
 const method = not(text(METHOD, 'regex', METHOD_GUARD_PATTERN))
 const hasCertificate = any([

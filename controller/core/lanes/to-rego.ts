@@ -6,6 +6,7 @@
  */
 import { directionOf } from '../../../common/authz/evaluate.ts'
 import {
+  DOT_GUARD_PATTERN,
   HOST_GUARD_PATTERN,
   METHOD_GUARD_PATTERN,
   PATH_GUARD_PATTERN,
@@ -114,6 +115,8 @@ const HTTP_GUARDS = `
 has_plain_path if regex.match(${quote(`^(?:${PATH_GUARD_PATTERN})$`)}, http.path)
 
 guards contains "guard/path" if not has_plain_path
+
+guards contains "guard/path" if regex.match(${quote(`^(?:${DOT_GUARD_PATTERN})$`)}, http.path)
 
 has_plain_host if regex.match(${quote(`^(?:${HOST_GUARD_PATTERN})$`)}, http.host)
 

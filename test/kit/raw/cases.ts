@@ -196,6 +196,18 @@ const PATHS: readonly RawCase[] = [
     'GET /open%00/x HTTP/1.1',
     refused(400, 'some apps end the path there'),
   ),
+  line(
+    'dot segments with parameters',
+    'GET /open/..;/admin HTTP/1.1',
+    refused(403, '`guard/path`: Tomcat goes up'),
+  ),
+  line('the same, encoded', 'GET /open/%2e%2e%3Bx/admin HTTP/1.1', refused(403, '`guard/path`')),
+  line(
+    'a dot segment and a blank',
+    'GET /open/..%20/admin HTTP/1.1',
+    refused(403, '`guard/path`: some trim segments'),
+  ),
+  line('a dot segment and a tab', 'GET /open/..%09/admin HTTP/1.1', refused(403, '`guard/path`')),
   line('a malformed escape', 'GET /open/%zz HTTP/1.1', refused(403, '`guard/path`')),
   line('a byte that is not ASCII', 'GET /caf\xe9 HTTP/1.1', refused(400, 'not a URI')),
   line('a fragment', 'GET /open#/../admin HTTP/1.1', refused(400, 'not part of a target')),

@@ -44,6 +44,8 @@ has_plain_path if regex.match("^(?:(?:[!-$&->@-~]|%[0-9A-Fa-f]{2})+(?:\\?[!-~]*)
 
 guards contains "guard/path" if not has_plain_path
 
+guards contains "guard/path" if regex.match("^(?:[^?]*/(?:\\.|%2[Ee]){1,2}(?:;|%3[BbFf]|%2[03]|%[01][0-9A-Fa-f]|%7[Ff])[!-~]*)$", http.path)
+
 has_plain_host if regex.match("^(?:(?:[0-9A-Za-z_-]+(?:\\.[0-9A-Za-z_-]+)*|\\[[0-9A-Fa-f:.]+\\])(?::[0-9]{1,5})?)$", http.host)
 
 guards contains "guard/host" if not has_plain_host

@@ -85,6 +85,32 @@ t.test('guard/path: printable ASCII with whole escapes', async (t) => {
     '/a\u0000',
   ]
   for (const path of bad) t.equal(ask(path), 'guard/path', JSON.stringify(path))
+  const up = [
+    '..;',
+    '.;x',
+    '%2e%2E;/b',
+    '%2e.%3Bx',
+    '..%3bx',
+    '..%20',
+    '.%09/b',
+    '..%1f',
+    '..%7F',
+    '..%23',
+    '..%3Fq',
+  ]
+  for (const segment of up) t.equal(ask(`/a/${segment}`), 'guard/path', segment)
+  const plain = [
+    '...;',
+    '..a;',
+    'a..;',
+    '.well-known',
+    '..%40',
+    '..%21;',
+    ';..',
+    'x?/..;/',
+    '.%C3%A9',
+  ]
+  for (const segment of plain) t.equal(ask(`/a/${segment}`), undefined, segment)
   t.equal(ask(undefined, undefined, 'tcp'), undefined, 'TCP has no path')
 })
 

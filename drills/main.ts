@@ -8,6 +8,7 @@ import os from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { type Stack, type StackOptions, startStack } from '../demo/stack.ts'
 import { openWork } from '../demo/work.ts'
+import { drillAway } from './away.ts'
 import { CHURN_STACK, drillChurn } from './churn.ts'
 import { drillDifferential } from './differential.ts'
 import { drillRegoEdit, drillRulesEdit } from './edit.ts'
@@ -80,6 +81,7 @@ const TRIALS: Readonly<Record<string, (lengths: Lengths) => Promise<readonly Dri
     onStack({ portOffset: PORT_OFFSET, edit: withShortSvids }, async (stack) => [
       await drillRenewal(stack, renewals),
       await drillEndlessPolicy(stack),
+      await drillAway(stack),
     ]),
   churn: ({ churnSeconds, seed }) =>
     onStack({ ...CHURN_STACK, portOffset: PORT_OFFSET }, async (stack) => [

@@ -1,9 +1,10 @@
 /**
  * A disk that can be made full or read-only under a running process. Root: a small tmpfs, really full. Others: the
- * process's file size limit, so that every write fails. In: the test. Out: a folder, and how its disk is.
+ * process's file size limit, so that every write fails. Read-only: a mount over the folder, or its permissions.
+ * In: the test. Out: a folder, and how its disk is.
  */
 import { execFileSync } from 'node:child_process'
-import { rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { tempDir } from './tempdir.ts'
@@ -45,4 +46,22 @@ export function makeSmallDisk(t: Pick<Test, 'teardown'>): SmallDisk {
     },
     free: () => rmSync(ballast),
   }
+}
+
+/** Nothing can be written, made or renamed in the folder until the function that comes back is called. */
+export function makeReadOnly(t: Pick<Test, 'teardown'>, dir: string): () => void {
+  const isRoot = process.geteuid?.() === 0
+  if (isRoot) {
+    execFileSync('mount', ['--bind', dir, dir])
+    execFileSync('mount', ['-o', 'remount,bind,ro', dir])
+  } else chmodSync(dir, 0o500)
+  let isOn = true
+  const end = () => {
+    if (!isOn) return
+    isOn = false
+    if (isRoot) execFileSync('umount', ['--lazy', dir])
+    else chmodSync(dir, 0o700)
+  }
+  t.teardown(end)
+  return end
 }

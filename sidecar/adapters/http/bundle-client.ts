@@ -70,7 +70,7 @@ export class BundleClient implements BundleSource {
       return await toAnswer(response)
     } catch (cause) {
       if (renewed.aborted && !request.signal.aborted) return { kind: 'interrupted' }
-      throw cause instanceof MeshError ? cause : unavailable('controller not reached', cause)
+      throw cause instanceof MeshError ? cause : unreachable(cause)
     }
   }
 
@@ -174,6 +174,16 @@ async function readBody(response: IncomingMessage): Promise<Uint8Array> {
   }
   if (!response.complete) throw unavailable('bundle was cut off')
   return Buffer.concat(chunks)
+}
+
+/** OpenSSL's own words for a chain that doesn't end in our roots, or is out of its time. */
+const CHAIN_FAULT = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|INVALID_|ERR_TLS_CERT)/
+
+function unreachable(cause: unknown): MeshError {
+  const { code, message } = cause as NodeJS.ErrnoException
+  return CHAIN_FAULT.test(code ?? '')
+    ? untrusted(message)
+    : unavailable('controller not reached', cause)
 }
 
 function untrusted(fault: string): MeshError {

@@ -18,6 +18,7 @@ import { drillRenewal, withShortSvids } from './renewal.ts'
 import type { DrillReport } from './report.ts'
 import { drillSkew } from './skew.ts'
 import { drillStranger } from './stranger.ts'
+import { drillTransport, TRANSPORT_STACK } from './transport.ts'
 import { withVersion } from './versions.ts'
 import { drillXdsFuzz } from './xds-fuzz.ts'
 
@@ -83,6 +84,11 @@ const TRIALS: Readonly<Record<string, (lengths: Lengths) => Promise<readonly Dri
       await drillEndlessPolicy(stack),
       await drillAway(stack),
     ]),
+  transport: () =>
+    onStack(
+      { ...TRANSPORT_STACK, portOffset: PORT_OFFSET, edit: withShortSvids },
+      async (stack) => [await drillTransport(stack)],
+    ),
   churn: ({ churnSeconds, seed }) =>
     onStack({ ...CHURN_STACK, portOffset: PORT_OFFSET }, async (stack) => [
       await drillChurn(stack, { seconds: churnSeconds, seed }),

@@ -6,8 +6,9 @@
 import { type JsonObject, toJson } from '@bufbuild/protobuf'
 import type { PolicySet } from '../common/policy-set.ts'
 import { buildHttpRbac } from '../controller/core/lanes/http-rbac.ts'
+import { rbacRegistry } from '../controller/core/lanes/registry.ts'
 import { RBACSchema } from '../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
-import { extension, rbacRegistry } from '../test/kit/differential/bed.ts'
+import { extension } from '../test/kit/differential/bed.ts'
 import type { PemPair } from '../test/kit/differential/certificates.ts'
 
 export type Filters =

@@ -1,10 +1,12 @@
 /**
  * The `postern` command: one verb, one file. In: argv. Out: a program that runs (controller, sidecar) or text on stdout.
- * Exit codes: 0 done, 1 the world said no, 2 the command line is wrong.
+ * Exit codes: 0 done, 1 the world said no, 2 the command line is wrong, 3 the answer is a denial.
  */
 import { Command, CommanderError } from 'commander'
 import { MeshError } from '../common/errors.ts'
 import { addDescribe } from './describe.ts'
+import { ExitWith } from './exit.ts'
+import { addExplain } from './explain.ts'
 import { addGet } from './get.ts'
 import { toPrintable } from './output/printable.ts'
 import { addProxy } from './proxy.ts'
@@ -20,11 +22,13 @@ export function buildProgram(): Command {
   )
   program.version(VERSION, '-V, --version')
   program.exitOverride()
-  for (const add of [addRun, addToken, addGet, addDescribe, addProxy, addVersion]) add(program)
+  for (const add of [addRun, addToken, addGet, addDescribe, addProxy, addExplain, addVersion])
+    add(program)
   return program
 }
 
 function exitCodeOf(error: unknown): number {
+  if (error instanceof ExitWith) return error.exitCode
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
   const text = error instanceof MeshError ? `${error.message} [${error.code}]` : String(error)
   process.stderr.write(toPrintable(`error: ${text}\n`))

@@ -6,13 +6,17 @@ import type { Clock } from '../common/clock.ts'
 import { MeshError } from '../common/errors.ts'
 import type { AdminOptions } from './adapters/http/admin.ts'
 import type { Entrance } from './entrance.ts'
+import { toGrounds } from './runtime/grounds.ts'
 import type { History } from './runtime/history.ts'
+import { toLanes } from './runtime/lanes-view.ts'
 import { toOverview } from './runtime/proxy-overview.ts'
 import { stateOfUnknown } from './runtime/proxy-table.ts'
+import type { Reconciler } from './runtime/reconcile.ts'
 import type { StatusBoard } from './runtime/status-board.ts'
 
 export interface ViewParts {
   readonly entrance: Entrance
+  readonly reconciler: Reconciler
   readonly board: StatusBoard
   readonly history: History
   readonly clock: Clock
@@ -28,7 +32,22 @@ export function createViews(parts: ViewParts): AdminOptions['views'] {
       return parts.entrance.ask(nodeId, { case: 'config', value: { section } })
     },
     decisions: ([id = '']) => findDecision(parts, id),
+    grounds: ([namespace, name]) => groundsOf(parts, `${namespace}/${name}`),
+    lanes: ([namespace, name]) => toLanes(parts.history, `${namespace}/${name}`),
+    workloads: ([namespace, name]) => {
+      const given = parts.history.newest(nodeOf(parts, `${namespace}/${name}`))
+      return given && { workload: `${namespace}/${name}`, spiffeId: given.workload.spiffeId }
+    },
   }
+}
+
+function groundsOf(parts: ViewParts, workload: string) {
+  const { history, board, reconciler } = parts
+  const nodeId = nodeOf(parts, workload)
+  const view = reconciler.view()
+  if (view === undefined) return undefined
+  const state = board.proxies().find((p) => p.nodeId === nodeId)
+  return toGrounds(nodeId, { history, state, view })
 }
 
 /** Errors: ERR_WORKLOAD_NOT_FOUND. */

@@ -28,6 +28,8 @@ export interface RequestFacts {
   readonly principal: string | undefined
   readonly namespace: () => string | undefined
   readonly address: () => IpAddress | undefined
+  /** The peer's address as it was given, for explanations. */
+  readonly sourceText: string | undefined
   readonly port: number
   readonly method: string | undefined
   readonly path: string | undefined
@@ -49,6 +51,7 @@ export function readFacts(request: RequestAttributes, domains: TrustDomains): Re
     principal,
     namespace: once(principal, (text) => namespaceOf(text, domains)),
     address: once(request.sourceAddress, parseAddress),
+    sourceText: request.sourceAddress,
     port: request.destinationPort,
     method: request.method,
     path: request.path === undefined ? undefined : cutQuery(request.path),

@@ -75,11 +75,14 @@ function forbiddenOfHost({ layer }: InProgram): string | undefined {
   return mayUse ? undefined : `${layer} never touches the machine; give it a port`
 }
 
+/** A program to run; the sidecar's answer without a sidecar (decision 0009). */
+const CLI_DOORS = new Set(['controller/main.ts', 'sidecar/main.ts', 'sidecar/explain.ts'])
+
 function forbiddenForCli(to: Place, path: string): string | undefined {
   if (to.kind !== 'program') return undefined
-  if (path === 'controller/main.ts' || path === 'sidecar/main.ts') return undefined
+  if (CLI_DOORS.has(path)) return undefined
   if (to.program === 'controller' && to.layer === 'core') return undefined
-  return 'cli imports controller/core, common, and of a program only its main.ts'
+  return 'cli imports controller/core, common, and of a program only its main.ts (and sidecar/explain.ts)'
 }
 
 type InProgram = Extract<Place, { kind: 'program' }>

@@ -51,6 +51,7 @@ export const ROOMS: Readonly<Record<string, string>> = {
   'sidecar/adapters/wasm/builtins': 'Which built-in functions does the host give to Rego?',
   'sidecar/adapters/worker': 'How does the main thread know that the check worker lives?',
   cli: 'What can be asked and done from the command line?',
+  'cli/explain': 'Who decides a request, and why not the others?',
   'cli/output': 'How does an answer look?',
   'cli/proxy': 'What is each proxy at, and what does it really have?',
   demo: 'Does the whole path work, on three services that one can watch?',

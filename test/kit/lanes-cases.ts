@@ -9,11 +9,11 @@ import type { AuthorizationPolicy } from '../../controller/core/crd/index.ts'
 import { buildHttpRbac } from '../../controller/core/lanes/http-rbac.ts'
 import { buildNetworkRbac } from '../../controller/core/lanes/network-rbac.ts'
 import { planLanes } from '../../controller/core/lanes/plan.ts'
+import { rbacRegistry } from '../../controller/core/lanes/registry.ts'
 import { toRego } from '../../controller/core/lanes/to-rego.ts'
 import { translateAuthorizationPolicy } from '../../controller/core/translate/authorization-policy.ts'
 import { RBACSchema as HttpRbacSchema } from '../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RBACSchema as NetworkRbacSchema } from '../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
-import { rbacRegistry } from './differential/bed.ts'
 
 interface CaseInput {
   readonly set: {

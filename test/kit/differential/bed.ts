@@ -2,27 +2,14 @@
  * A real Envoy with a TLS and a plaintext listener, each with Postern's HTTP settings and one route per policy set
  * (`x-set: N`) that carries the set's RBAC filter. The filter chain: observe → RBAC → ext_authz (skippable) → 200.
  */
-import { createRegistry, type JsonObject, type JsonValue, toJson } from '@bufbuild/protobuf'
+import { type JsonObject, type JsonValue, toJson } from '@bufbuild/protobuf'
 import type { PolicySet } from '../../../common/policy-set.ts'
 import { buildHttpRbac } from '../../../controller/core/lanes/http-rbac.ts'
 import { buildNetworkRbac } from '../../../controller/core/lanes/network-rbac.ts'
-import { ActionSchema } from '../../../proto/gen/envoy/config/rbac/v3/rbac_pb.js'
+import { rbacRegistry } from '../../../controller/core/lanes/registry.ts'
 import { RBACSchema } from '../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RBACSchema as NetworkRbacSchema } from '../../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
-import { file_envoy_extensions_matching_common_inputs_network_v3_network_inputs } from '../../../proto/gen/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js'
-import { file_envoy_extensions_matching_common_inputs_ssl_v3_ssl_inputs } from '../../../proto/gen/envoy/extensions/matching/common_inputs/ssl/v3/ssl_inputs_pb.js'
-import { file_envoy_extensions_matching_input_matchers_ip_v3_ip } from '../../../proto/gen/envoy/extensions/matching/input_matchers/ip/v3/ip_pb.js'
-import { file_envoy_type_matcher_v3_http_inputs } from '../../../proto/gen/envoy/type/matcher/v3/http_inputs_pb.js'
 import type { PemPair } from './certificates.ts'
-
-/** All types that an RBAC filter of `core/lanes` holds in an Any. */
-export const rbacRegistry = createRegistry(
-  ActionSchema,
-  file_envoy_extensions_matching_common_inputs_network_v3_network_inputs,
-  file_envoy_extensions_matching_common_inputs_ssl_v3_ssl_inputs,
-  file_envoy_extensions_matching_input_matchers_ip_v3_ip,
-  file_envoy_type_matcher_v3_http_inputs,
-)
 
 export interface BedOptions {
   readonly sets: readonly PolicySet[]

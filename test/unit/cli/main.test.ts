@@ -7,7 +7,16 @@ import { tempDir } from '../../kit/tempdir.ts'
 
 t.test('knows its verbs', async (t) => {
   const names = buildProgram().commands.map((c) => c.name())
-  t.same(names.sort(), ['controller', 'describe', 'get', 'proxy', 'sidecar', 'token', 'version'])
+  t.same(names.sort(), [
+    'controller',
+    'describe',
+    'explain',
+    'get',
+    'proxy',
+    'sidecar',
+    'token',
+    'version',
+  ])
 })
 
 t.test('exit codes: 2 for a wrong command line, 1 when no controller answers', async (t) => {

@@ -3,12 +3,12 @@ import { create, toBinary, toJsonString } from '@bufbuild/protobuf'
 import t from 'tap'
 import { buildHttpRbac } from '../../../../../controller/core/lanes/http-rbac.ts'
 import { buildNetworkRbac } from '../../../../../controller/core/lanes/network-rbac.ts'
+import { rbacRegistry } from '../../../../../controller/core/lanes/registry.ts'
 import {
   type RBAC,
   RBACSchema,
 } from '../../../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { MatcherSchema } from '../../../../../proto/gen/xds/type/matcher/v3/matcher_pb.js'
-import { rbacRegistry } from '../../../../kit/differential/bed.ts'
 import { is, makePolicy, makeSet, not, operation, REGO, source } from '../../../../kit/policies.ts'
 
 const CHAIN = { port: 80, transport: 'tls' } as const

@@ -1,11 +1,12 @@
 /**
- * Reads an RBAC matcher as Envoy does, for tests without Envoy: lists in order, exact and longest-prefix maps, a miss
- * inside goes on with what stands after it. Knows only what core/lanes writes; that Envoy agrees is for
- * test/integration/rbac-differential.test.ts to show.
+ * Reads an RBAC matcher as Envoy does, for `explain` and for tests without Envoy: lists in order, exact and
+ * longest-prefix maps, a miss inside goes on with what stands after it. Knows only what this room writes, and throws for
+ * anything else; that Envoy agrees is for test/integration/rbac-differential.test.ts and drills/explain.ts to show.
  */
 import { anyUnpack } from '@bufbuild/protobuf/wkt'
 import { isInBlock, parseAddress, parseCidr } from '../../../common/authz/address.ts'
 import type { RequestAttributes } from '../../../common/authz/request.ts'
+import { PEER_STATE } from '../../../common/xds.ts'
 import { RBAC_Action } from '../../../proto/gen/envoy/config/rbac/v3/rbac_pb.js'
 import type { TypedExtensionConfig } from '../../../proto/gen/xds/core/v3/extension_pb.js'
 import type {
@@ -14,7 +15,7 @@ import type {
   Matcher_OnMatch,
 } from '../../../proto/gen/xds/type/matcher/v3/matcher_pb.js'
 import type { StringMatcher } from '../../../proto/gen/xds/type/matcher/v3/string_pb.js'
-import { rbacRegistry } from './bed.ts'
+import { rbacRegistry } from './registry.ts'
 
 export interface MatcherResult {
   readonly name: string
@@ -135,12 +136,21 @@ function read(
       return request.sourceAddress
     case 'UriSanInput':
       return request.principal
+    case 'FilterStateInput':
+      return readState((message as unknown as { key: string }).key, request)
     case 'DnsSanInput':
     case 'SubjectInput':
       return undefined
     default:
       throw new Error(message.$typeName)
   }
+}
+
+/** What a server-first chain hands on of the connection (peer-state.ts). */
+function readState(key: string, request: RequestAttributes): string | undefined {
+  if (key === PEER_STATE.uriSan) return request.principal
+  if (key === PEER_STATE.address) return request.sourceAddress
+  throw new Error(`filter state ${key}`)
 }
 
 function readHeader(name: string, request: RequestAttributes): string | undefined {

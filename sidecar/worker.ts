@@ -13,9 +13,13 @@ import type { CheckThreadData } from './adapters/worker/check-thread.ts'
 import { Heartbeat } from './adapters/worker/heartbeat.ts'
 import { LostCount } from './adapters/worker/lost-count.ts'
 import { createCheck } from './check.ts'
-import { type DecisionFacts, toDecisionRecord } from './core/decision-log/record.ts'
+import {
+  type DecisionFacts,
+  type RequestSummary,
+  toDecisionRecord,
+} from './core/decision-log/record.ts'
 import { activateSet, chooseSet, PREVIOUS_SET_MS, type SetState } from './core/policy/active-set.ts'
-import { type Breaker, isOpen } from './core/policy/breaker.ts'
+import { type Breaker, isOpen, sourceOf } from './core/policy/breaker.ts'
 import type { FromWorker, ToWorker, WorkerBundle } from './runtime/check-ports.ts'
 import { TallySheet } from './runtime/decision-tally.ts'
 
@@ -28,10 +32,12 @@ let server: ExtAuthzServer | undefined
 let state: SetState<ProgramSet> = {}
 let tally = new TallySheet(undefined, data.tally)
 let breakers: ReadonlyMap<string, Breaker> = new Map()
+/** Of the request that is being decided. */
+let source = ''
 
 const check = createCheck({
   chooseSet: (isBodyBuffered) => chooseSet(state, { isBodyBuffered, nowMs: performance.now() }),
-  watch: heartbeat,
+  watch: { begin: beginRequest, end: () => heartbeat.end() },
   log: writeOrCount,
   nowNs: wallNs,
   newId: randomUUID,
@@ -59,9 +65,17 @@ function monotonicMs(): number {
   return Number(process.hrtime.bigint() / 1_000_000n)
 }
 
+function beginRequest(request: RequestSummary): void {
+  source = sourceOf(request)
+  heartbeat.begin(request)
+}
+
 function enterPolicy(policy: string): void {
-  if (isOpen(breakers.get(policy), monotonicMs()))
-    throw new MeshError('ERR_POLICY_TIMEOUT', `policy ${policy} took too long and is set aside`)
+  if (isOpen(breakers.get(policy), source, monotonicMs()))
+    throw new MeshError(
+      'ERR_POLICY_TIMEOUT',
+      `policy ${policy} took too long for this caller and is set aside`,
+    )
   heartbeat.enter(policy)
 }
 

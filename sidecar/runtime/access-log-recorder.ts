@@ -10,7 +10,10 @@ import type { DecisionTally } from './decision-tally.ts'
 import type { Log } from './xds-ports.ts'
 
 export interface AccessLogRecorderOptions {
-  readonly worker: Pick<SupervisedCheckWorker, 'activeSet' | 'activeRevision' | 'wasRecorded'>
+  readonly worker: Pick<
+    SupervisedCheckWorker,
+    'activeSet' | 'activeRevision' | 'wasRecorded' | 'whyNoAnswer'
+  >
   readonly decisionLog: DecisionLog
   readonly labels: LogLabels
   readonly tally: Pick<DecisionTally, 'count'>
@@ -33,6 +36,7 @@ export function createAccessLogRecorder(options: AccessLogRecorderOptions): Acce
       set: worker.activeSet(),
       revision: worker.activeRevision(),
       newId,
+      whyNoAnswer: (startNs) => worker.whyNoAnswer(startNs),
       nowNs: BigInt(Date.now()) * 1_000_000n,
     })
     if (facts === undefined || worker.wasRecorded(facts.request.decisionId)) return

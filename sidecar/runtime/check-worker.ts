@@ -5,7 +5,7 @@
  *                        ├─────ends─────▶ the same, after a pause that grows
  *                        └─loses its socket (it was removed or replaced) ─▶ the same, and a new socket
  *
- * The killed request is recorded as ERR_POLICY_TIMEOUT and its policy set aside for a while. A standby thread is kept
+ * The killed request is recorded as ERR_POLICY_TIMEOUT and its policy set aside for its caller for a while. A standby thread is kept
  * loaded only while the set has Rego: nothing else can hang. Never serves a bundle that it has not verified.
  */
 import { unpackBundle } from '../../common/bundle.ts'
@@ -16,7 +16,8 @@ import {
   type LogLabels,
   toDecisionRecord,
 } from '../core/decision-log/record.ts'
-import { type Breaker, strike } from '../core/policy/breaker.ts'
+import { type Breaker, sourceOf, strike } from '../core/policy/breaker.ts'
+import { begin, causeOf, end, type Outage } from '../core/policy/outage.ts'
 import { LOOK_EVERY_MS, look, NOT_WATCHING } from '../core/policy/watchdog.ts'
 import type { CheckWorker } from '../ports.ts'
 import type {
@@ -48,6 +49,8 @@ export interface SupervisedCheckWorker extends CheckWorker {
   activeSet(): PolicySet | undefined
   /** Whether the request was recorded here, since its worker was ended: Envoy will report it too. */
   wasRecorded(decisionId: string): boolean
+  /** The policy whose Rego held the worker up when a call began (epoch nanoseconds) that Envoy had no answer to. */
+  whyNoAnswer(startNs: bigint): string | undefined
   /** Opens the decision log's file again, after a rotation. */
   reopenLog(): void
   /** How many workers were started in the place of another. */
@@ -78,6 +81,7 @@ class CheckSupervisor implements SupervisedCheckWorker {
   readonly #pending = new Map<number, PromiseWithResolvers<void>>()
   readonly #breakers = new Map<string, Breaker>()
   readonly #recorded = new Set<string>()
+  #outages: readonly Outage[] = []
   #thread: CheckThread | undefined
   #standby: CheckThread | undefined
   #active: WorkerBundle | undefined
@@ -123,6 +127,10 @@ class CheckSupervisor implements SupervisedCheckWorker {
 
   replaced(): number {
     return this.#replaced
+  }
+
+  whyNoAnswer(startNs: bigint): string | undefined {
+    return causeOf(this.#outages, startNs)
   }
 
   reopenLog(): void {
@@ -214,6 +222,7 @@ class CheckSupervisor implements SupervisedCheckWorker {
     } finally {
       clearTimeout(timer)
     }
+    this.#outages = end(this.#outages, epochNs())
     this.#options.socket.mark()
     this.#watch = NOT_WATCHING
     this.#thread = thread
@@ -266,12 +275,18 @@ class CheckSupervisor implements SupervisedCheckWorker {
     await thread.terminate()
     const last = thread.last()
     const policy = last?.policy
-    const nowMs = Number(process.hrtime.bigint() / 1_000_000n)
-    if (policy !== undefined) this.#breakers.set(policy, strike(this.#breakers.get(policy), nowMs))
+    if (last !== undefined && policy !== undefined) this.#strike(last, policy)
     this.#options.log.error({ policy }, 'policy took too long; check worker replaced')
     if (last !== undefined) this.#record(last)
     this.#failures = 0
     await this.#replace()
+  }
+
+  #strike({ request }: LastRequest, policy: string): void {
+    const nowMs = Number(process.hrtime.bigint() / 1_000_000n)
+    const breaker = strike(this.#breakers.get(policy), sourceOf(request), nowMs)
+    this.#breakers.set(policy, breaker)
+    this.#outages = begin(this.#outages, policy, epochNs())
   }
 
   #record(last: LastRequest): void {
@@ -325,4 +340,8 @@ class CheckSupervisor implements SupervisedCheckWorker {
       }
     }
   }
+}
+
+function epochNs(): bigint {
+  return BigInt(Date.now()) * 1_000_000n
 }

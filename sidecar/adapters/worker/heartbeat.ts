@@ -27,11 +27,12 @@ export class Heartbeat {
     this.#request = new Uint8Array(memory, HEADER_BYTES + POLICY_BYTES, TEXT_BYTES)
   }
 
-  /** A request whose text is too long is named by its id alone. */
+  /** A request whose text is too long is named by its id and its caller alone. */
   begin(request: RequestSummary): void {
+    const { decisionId, requestedBy, source } = request
     const length =
       write(this.#request, JSON.stringify(request)) ??
-      write(this.#request, JSON.stringify({ decisionId: request.decisionId, requestedBy: '' }))
+      write(this.#request, JSON.stringify({ decisionId, requestedBy, source }))
     Atomics.store(this.#lengths, 0, length ?? 0)
     Atomics.store(this.#lengths, 1, 0)
     Atomics.add(this.#clock, 1, 1n)

@@ -27,6 +27,8 @@ export interface AccessLogContext {
   readonly revision: string | undefined
   /** An id for an entry that has none. */
   readonly newId: () => string
+  /** The policy that held the sidecar up when a call began, epoch nanoseconds. */
+  readonly whyNoAnswer: (startNs: bigint) => string | undefined
   /** Epoch nanoseconds, for an entry without a time. */
   readonly nowNs: bigint
 }
@@ -145,12 +147,21 @@ function toFailure(
   context: AccessLogContext,
   httpStatus: number,
 ): DecisionFacts {
-  const error = { code: 'ERR_POLICY_ERROR', message: 'Envoy had no answer from the sidecar' }
+  const facts = base(common, summary, context)
+  const cause = context.whyNoAnswer(facts.timeNs)
+  const message = 'Envoy had no answer from the sidecar'
+  const error =
+    cause === undefined
+      ? { code: 'ERR_POLICY_ERROR', message }
+      : {
+          code: 'ERR_POLICY_TIMEOUT',
+          message: `${message}: policy ${cause} took too long for another call, and its worker was replaced`,
+        }
   return {
-    ...base(common, summary, context),
+    ...facts,
     lane: 'wasm',
     verdict: {
-      ...{ allowed: false, policy: '', reason: error.code, error, httpStatus },
+      ...{ allowed: false, policy: cause ?? '', reason: error.code, error, httpStatus },
       ...{ result: null, shadow: [], failedOpen: [] },
     },
   }

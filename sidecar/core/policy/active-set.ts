@@ -7,7 +7,7 @@
  * without its body while the new set reads bodies: it gets the previous set's answer if that one reads none, else 503.
  * A policy that reads the body must never decide on a request whose body was not sent along.
  */
-import type { PolicySet } from '../../../common/policy-set.ts'
+import { type PolicySet, policyId } from '../../../common/policy-set.ts'
 
 /** A set that is ready to evaluate. `P` is what evaluates its Rego. */
 export interface ActiveSet<P> {
@@ -53,7 +53,10 @@ export function readsBody(set: PolicySet): boolean {
   return set.policies.some((p) => p.rego?.readsBody === true)
 }
 
-/** The set when a request can't be read: an unreadable body must not profit from `onError: Allow` (DESIGN §1.1). */
-export function withoutFailingOpen(set: PolicySet): PolicySet {
-  return { ...set, policies: set.policies.map((p) => ({ ...p, onError: 'Deny' as const })) }
+/** The set in which these policies fail closed, whatever they say. */
+export function withoutFailingOpen(set: PolicySet, which: (id: string) => boolean): PolicySet {
+  const policies = set.policies.map((p) =>
+    which(policyId(p)) ? { ...p, onError: 'Deny' as const } : p,
+  )
+  return { ...set, policies }
 }

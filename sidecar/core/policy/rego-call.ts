@@ -1,11 +1,12 @@
 /**
  * One request as the Rego policies of its set are asked about it: the input is built when the first policy needs it,
- * and once. A request that can't be read is an error outcome for each policy; so is a policy that fails.
+ * and once. A request that can't be read is an error outcome for each policy; so is a policy that fails, and one that
+ * is set aside; only what fails by itself profits from `onError: Allow`.
  */
 import { type AuthzDecision, decide, type RegoOutcome } from '../../../common/authz/combine.ts'
 import type { RequestAttributes } from '../../../common/authz/request.ts'
 import { MeshError } from '../../../common/errors.ts'
-import type { Policy, PolicySet } from '../../../common/policy-set.ts'
+import { type Policy, type PolicySet, policyId } from '../../../common/policy-set.ts'
 import type { CheckRequest } from '../../../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
 import { toErrorOutcome, toRegoOutcome } from '../decision/rego-outcome.ts'
 import { type RegoInput, toRegoInput } from '../input/input.ts'
@@ -25,6 +26,9 @@ export class RegoCall {
   readonly #programs: RegoPrograms
   #input: { readonly value: RegoInput; readonly json: string } | undefined
   #inputError: MeshError | undefined
+  readonly #outcomes = new Map<string, RegoOutcome>()
+  /** Policies that were not asked, since this caller's requests took too long before. */
+  readonly #aside = new Set<string>()
 
   constructor(request: CheckRequest, programs: RegoPrograms) {
     this.#request = request
@@ -36,11 +40,24 @@ export class RegoCall {
     return this.#input?.value
   }
 
-  /** The decision of the set. An unreadable request does not profit from `onError: Allow` (DESIGN §1.1). */
+  /**
+   * The decision of the set. What a client brings about doesn't profit from `onError: Allow` (DESIGN §1.1): neither a
+   * request that can't be read, nor a policy that is set aside since requests made it take too long.
+   */
   decide(set: PolicySet, request: RequestAttributes): AuthzDecision {
-    const decision = decide(set, request, (policy) => this.#evaluate(policy))
-    if (this.#inputError === undefined || decision.failedOpen.length === 0) return decision
-    return decide(withoutFailingOpen(set), request, (policy) => this.#evaluate(policy))
+    const decision = decide(set, request, (policy) => this.#outcomeOf(policy))
+    const isClients = (id: string) => this.#inputError !== undefined || this.#aside.has(id)
+    if (!decision.failedOpen.some(isClients)) return decision
+    return decide(withoutFailingOpen(set, isClients), request, (policy) => this.#outcomeOf(policy))
+  }
+
+  #outcomeOf(policy: Policy): RegoOutcome {
+    const id = policyId(policy)
+    const known = this.#outcomes.get(id)
+    if (known !== undefined) return known
+    const outcome = this.#evaluate(policy)
+    this.#outcomes.set(id, outcome)
+    return outcome
   }
 
   #evaluate(policy: Policy): RegoOutcome {
@@ -51,6 +68,7 @@ export class RegoCall {
       return toRegoOutcome(this.#programs.evaluate(policy, json), policy)
     } catch (error) {
       const code = error instanceof MeshError ? error.code : 'ERR_POLICY_ERROR'
+      if (code === 'ERR_POLICY_TIMEOUT') this.#aside.add(policyId(policy))
       return toErrorOutcome(code, error instanceof Error ? error.message : String(error))
     }
   }

@@ -34,7 +34,7 @@ export interface AuthorizationPolicySpec {
    */
   readonly required: boolean
   /**
-   * What happens when the Rego fails (error, timeout, result of another form): `Deny`, or `Allow`; every such pass is logged. Default: `Deny`.
+   * What happens when the Rego fails (error, result of another form): `Deny`, or `Allow`; every such pass is logged. Rego that takes too long denies always. Default: `Deny`.
    */
   readonly onError: 'Deny' | 'Allow'
   /**

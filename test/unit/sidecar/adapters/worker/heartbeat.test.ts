@@ -21,10 +21,13 @@ t.test('what one thread writes another reads', async (t) => {
   t.equal(reader.beat().sequence, 2n)
 })
 
-t.test('a request that is too long is named by its id', async (t) => {
+t.test('a request that is too long is named by its id and its caller', async (t) => {
   const heartbeat = new Heartbeat()
   heartbeat.begin({ ...REQUEST, path: 'x'.repeat(100_000) })
-  t.same(heartbeat.last(), { request: { decisionId: 'id-é', requestedBy: '' }, policy: undefined })
+  t.same(heartbeat.last(), {
+    request: { decisionId: 'id-é', requestedBy: REQUEST.requestedBy },
+    policy: undefined,
+  })
   heartbeat.enter('x'.repeat(1000))
   t.equal(heartbeat.last()?.policy, undefined)
 })

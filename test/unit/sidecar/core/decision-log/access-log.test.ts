@@ -13,7 +13,13 @@ const anyone = [{ id: 'shop/web/rules[0]', from: [], to: [], when: [] }]
 const ALLOW = makePolicy({ name: 'web', rules: anyone })
 
 function context(policies: readonly Policy[] = [ALLOW], over: Partial<PolicySet> = {}) {
-  return { set: makeSet(policies, over), revision: 'r1', newId: () => 'new-id', nowNs: 7n }
+  return {
+    set: makeSet(policies, over),
+    revision: 'r1',
+    newId: () => 'new-id',
+    nowNs: 7n,
+    whyNoAnswer: () => undefined,
+  }
 }
 
 function common(more: JsonObject = {}): JsonObject {
@@ -171,6 +177,13 @@ t.test('a sidecar that gave no answer is recorded as a refusal', async (t) => {
     lane: 'wasm',
     verdict: { allowed: false, reason: 'ERR_POLICY_ERROR', httpStatus: 503 },
   })
+  const whyNoAnswer = () => 'shop/slow'
+  const known = fromAccessLogEntry(
+    http({}, { responseCode: 503, responseCodeDetails: 'ext_authz_error' }),
+    { ...context(), whyNoAnswer },
+  )
+  t.match(known?.verdict, { allowed: false, policy: 'shop/slow', reason: 'ERR_POLICY_TIMEOUT' })
+  t.match(known?.verdict.error?.message, /shop\/slow took too long for another call/)
 })
 
 t.test('an entry without any decision is none', async (t) => {

@@ -57,11 +57,12 @@ t.test('a set reads bodies when one policy may', async (t) => {
   t.equal(readsBody(makeSet([])), false)
 })
 
-t.test('for an unreadable request no policy fails open', async (t) => {
+t.test('only the policies that are named fail closed', async (t) => {
   const { policy } = makeRegoPolicy(Buffer.from('x'), { onError: 'Allow' })
-  const set: PolicySet = withoutFailingOpen(makeSet([policy]))
+  const other = makeRegoPolicy(Buffer.from('x'), { onError: 'Allow', name: 'other' }).policy
+  const set: PolicySet = withoutFailingOpen(makeSet([policy, other]), (id) => id !== 'shop/other')
   t.same(
     set.policies.map((p) => p.onError),
-    ['Deny'],
+    ['Deny', 'Allow'],
   )
 })

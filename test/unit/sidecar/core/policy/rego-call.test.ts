@@ -69,3 +69,21 @@ t.test('a policy that fails by itself is let pass where it says so', async (t) =
   const { decision } = decide([rego('a', { onError: 'Allow' })], { path: '/x' }, () => 7)
   t.match(decision, { allowed: true, failedOpen: ['shop/a'] })
 })
+
+t.test('a policy that is set aside never fails open; one that fails beside it may', async (t) => {
+  const slow = () => {
+    throw new MeshError('ERR_POLICY_TIMEOUT', 'set aside')
+  }
+  const { decision } = decide([rego('a', { onError: 'Allow' })], { path: '/x' }, slow)
+  t.match(decision, { allowed: false, policy: 'shop/a', reason: 'ERR_POLICY_TIMEOUT' })
+  const denies = [rego('a', { action: 'DENY', onError: 'Allow' }), rego('b', { onError: 'Allow' })]
+  const asked: string[] = []
+  const both = decide(denies, { path: '/x' }, (policy) => {
+    asked.push(policy.name)
+    return policy.name === 'a' ? slow() : 7
+  })
+  t.match(both.decision, { allowed: false, policy: 'shop/a', reason: 'ERR_POLICY_TIMEOUT' })
+  t.same(asked, ['a', 'b'], 'each is asked once')
+  const only = decide(denies, { path: '/x' }, (policy) => (policy.name === 'a' ? false : 7))
+  t.match(only.decision, { allowed: true, failedOpen: ['shop/b'] })
+})

@@ -134,6 +134,8 @@ t.test('headers, as the page says', async (t) => {
     const [name = '', value] = line.split(': ')
     const { seen } = await send(http, [line])
     const got = seen?.headers[name]
+    const added = Object.keys(seen?.headers ?? {}).filter((key) => key.startsWith('x-envoy-'))
+    t.same(added, [], `${line}: Envoy adds nothing of its own`)
     if (gets === 'nothing' || gets.endsWith('plaintext: nothing')) t.equal(got, undefined, line)
     else if (gets === 'as sent') t.equal(got, value, line)
     else t.match(got, UUID, `${line}: ${gets}`)

@@ -29,6 +29,7 @@ import { buildHttp2Options } from './http2.ts'
 import * as limits from './limits.ts'
 import { appClusterName, listenerName, serviceClusterName, type Transport } from './names.ts'
 import {
+  buildAddressDetection,
   buildHeaderHygiene,
   buildLocalReplies,
   buildOutboundHygiene,
@@ -116,7 +117,7 @@ function buildCommon(statPrefix: string) {
     serverHeaderTransformation: HttpConnectionManager_ServerHeaderTransformation.PASS_THROUGH,
     useRemoteAddress: false,
     skipXffAppend: true,
-    internalAddressConfig: {},
+    originalIpDetectionExtensions: [buildAddressDetection()],
     generateRequestId: true,
     preserveExternalRequestId: true,
     upgradeConfigs: [{ upgradeType: 'websocket' }],

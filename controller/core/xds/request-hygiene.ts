@@ -18,6 +18,7 @@ import {
   LocalReplyConfigSchema,
 } from '../../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { HeaderMutationSchema } from '../../../proto/gen/envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation_pb.js'
+import { CustomHeaderConfigSchema } from '../../../proto/gen/envoy/extensions/http/original_ip_detection/custom_header/v3/custom_header_pb.js'
 import type { InboundPort } from '../model/mesh.ts'
 import { DECISION_ID_HEADER } from './access-log.ts'
 import { pack } from './encode.ts'
@@ -36,6 +37,17 @@ export function buildHeaderHygiene(): TypedExtensionConfig {
 /** The same towards a service: what the app says in reserved headers steers neither this Envoy nor the next. */
 export function buildOutboundHygiene(): TypedExtensionConfig {
   return buildMutations(removeReserved())
+}
+
+/**
+ * The peer's address is the connection's, whatever a client says: without it Envoy reads `X-Forwarded-For` and, where that
+ * names a private address, tells the app `x-envoy-internal`. It has no "none", so it looks where no address can stand.
+ */
+export function buildAddressDetection(): TypedExtensionConfig {
+  return create(TypedExtensionConfigSchema, {
+    name: 'envoy.http.original_ip_detection.custom_header',
+    typedConfig: pack(CustomHeaderConfigSchema, { headerName: ':path' }),
+  })
 }
 
 type Mutations = NonNullable<MessageInitShape<typeof HeaderMutationSchema>['mutations']>

@@ -38,6 +38,7 @@ import { RBACSchema as NetworkRbacSchema } from '../../proto/gen/envoy/extension
 import { ConfigSchema as SetFilterStateSchema } from '../../proto/gen/envoy/extensions/filters/network/set_filter_state/v3/set_filter_state_pb.js'
 import { TcpProxySchema } from '../../proto/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js'
 import { HeaderMutationSchema } from '../../proto/gen/envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation_pb.js'
+import { CustomHeaderConfigSchema } from '../../proto/gen/envoy/extensions/http/original_ip_detection/custom_header/v3/custom_header_pb.js'
 import { file_envoy_extensions_matching_common_inputs_network_v3_network_inputs } from '../../proto/gen/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js'
 import { file_envoy_extensions_matching_common_inputs_ssl_v3_ssl_inputs } from '../../proto/gen/envoy/extensions/matching/common_inputs/ssl/v3/ssl_inputs_pb.js'
 import { file_envoy_extensions_matching_input_matchers_ip_v3_ip } from '../../proto/gen/envoy/extensions/matching/input_matchers/ip/v3/ip_pb.js'
@@ -70,6 +71,7 @@ const registry = createRegistry(
   BufferSchema,
   DownstreamTlsContextSchema,
   ExtAuthzSchema,
+  CustomHeaderConfigSchema,
   HeaderMutationSchema,
   HTTPFaultSchema,
   HttpConnectionManagerSchema,

@@ -58,7 +58,7 @@ export async function startDecisions(
   })
   return {
     worker,
-    bundleProblem: () => bundles.loop.problem(),
+    bundles: bundles.loop,
     bundleNotStored: () => bundles.loop.storeProblem(),
     requires: () => bundles.loop.requires(),
     services: [createAccessLogService((entry) => recorder.record(entry))],

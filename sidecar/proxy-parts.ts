@@ -26,6 +26,7 @@ import type { SidecarConfig } from './config.ts'
 import { buildBootstrap, type RunPaths } from './core/envoy/bootstrap.ts'
 import { envoyHeapBytes } from './core/envoy/overload.ts'
 import type { Svid } from './ports.ts'
+import type { BundleLoop } from './runtime/bundle-loop.ts'
 import type { SupervisedCheckWorker } from './runtime/check-worker.ts'
 import { EnvoySupervisor } from './runtime/envoy-supervisor.ts'
 import type { OneWorkload } from './runtime/one-workload.ts'
@@ -55,8 +56,7 @@ export type CountedReadings = Pick<
 
 export interface ProxyDecisions {
   readonly worker: SupervisedCheckWorker
-  /** Why the newest bundle is not active; undefined: it is. */
-  bundleProblem(): string | undefined
+  readonly bundles: Pick<BundleLoop, 'problem' | 'onChange'>
   /** Why the active bundle is not on the disk; undefined: it is. */
   bundleNotStored(): string | undefined
   /** Features that what is enforced needs: configuration of a controller that lacks one is not taken. */
@@ -130,7 +130,7 @@ export class ProxyParts {
       supervisor: this.#supervisor,
       worker: decisions.worker,
       server: this.#envoyServer,
-      bundleProblem: () => decisions.bundleProblem(),
+      bundles: decisions.bundles,
       notices: () => this.#notices(),
       report: (report) => this.#status.report({ ...this.#self(), ...report }),
     })

@@ -35,6 +35,8 @@ export interface BundleLoop {
   /** Tokens of common/features.ts that the active bundle needs: an older controller must not replace it. */
   requires(): readonly string[]
   figures(): BundleFigures
+  /** When either problem comes, changes or ends. */
+  onChange(listener: () => void): () => void
   stop(): Promise<void>
 }
 
@@ -65,6 +67,8 @@ class Loop implements BundleLoop {
   readonly #stop = new AbortController()
   #running: Promise<void> = Promise.resolve()
   #etag: string | undefined
+  readonly #listeners = new Set<() => void>()
+  #said = ''
   #problem: string | undefined
   #requires: readonly string[] = []
   #unstored: { readonly archive: Uint8Array; readonly problem: string } | undefined
@@ -88,6 +92,11 @@ class Loop implements BundleLoop {
 
   figures(): BundleFigures {
     return this.#figures
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
   start(): void {
@@ -124,6 +133,7 @@ class Loop implements BundleLoop {
         failures = 0
         this.#noteConfirmed(answer)
         if (answer.kind === 'unchanged') this.#noteUnchanged(answer.withheld)
+        this.#tell()
         if (answer.kind !== 'bundle')
           await this.#pause(MIN_INTERVAL_MS - (performance.now() - startedMs))
       } catch (err) {
@@ -132,9 +142,17 @@ class Loop implements BundleLoop {
         this.#figures = { ...this.#figures, failures: this.#figures.failures + 1 }
         this.#problem = messageOf(err)
         this.#options.log.warn({ err, failures }, 'policy bundle not updated; the last one stays')
+        this.#tell()
         await this.#pause(backoffMs(failures, this.#options.random()))
       }
     }
+  }
+
+  #tell(): void {
+    const says = JSON.stringify([this.#problem, this.#unstored?.problem])
+    if (says === this.#said) return
+    this.#said = says
+    for (const listener of this.#listeners) listener()
   }
 
   #fetch(): Promise<BundleAnswer> {

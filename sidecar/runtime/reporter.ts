@@ -4,6 +4,7 @@
  */
 import { type Readiness, readinessOf } from '../core/readiness.ts'
 import type { CheckWorker, IdentitySource } from '../ports.ts'
+import type { BundleLoop } from './bundle-loop.ts'
 import type { EnvoySupervisor } from './envoy-supervisor.ts'
 import type { XdsProxy } from './xds-proxy.ts'
 
@@ -13,7 +14,7 @@ export interface ReporterParts {
   readonly supervisor: Pick<EnvoySupervisor, 'state' | 'onChange'>
   readonly worker: Pick<CheckWorker, 'activeRevision' | 'isAnswering' | 'onChange'>
   readonly server: { isBound(): boolean; onSocketChange(listener: () => void): () => void }
-  readonly bundleProblem: () => string | undefined
+  readonly bundles: Pick<BundleLoop, 'problem' | 'onChange'>
   readonly notices: () => readonly string[]
   readonly report: (report: {
     readonly envoyVersion: string
@@ -40,12 +41,13 @@ export class Reporter {
       parts.supervisor.onChange(changed),
       parts.worker.onChange(changed),
       parts.server.onSocketChange(changed),
+      parts.bundles.onChange(changed),
     ]
   }
 
   current(): Readiness {
     const { identity, proxy, supervisor, worker, server } = this.#parts
-    const { bundleProblem, notices } = this.#parts
+    const { bundles, notices } = this.#parts
     const readiness = readinessOf({
       hasIdentity: identity.current() !== undefined,
       progress: proxy.progress(),
@@ -53,7 +55,7 @@ export class Reporter {
       isSocketBound: server.isBound(),
       isAnswering: worker.isAnswering(),
       bundleRevision: worker.activeRevision(),
-      bundleProblem: bundleProblem(),
+      bundleProblem: bundles.problem(),
       notices: notices(),
       enforcedBefore: this.#enforced,
     })

@@ -21,6 +21,7 @@ async function runLoop(
   answers: (BundleAnswer | MeshError)[],
 ) {
   const done = new EventTarget()
+  const said: (string | undefined)[] = []
   const waiting = once(done, 'done')
   const loop = await startBundleLoop({
     source: {
@@ -44,9 +45,10 @@ async function runLoop(
     log,
     random: () => 0,
   })
+  loop.onChange(() => said.push(loop.problem()))
   t.teardown(() => loop.stop())
   await waiting
-  return loop
+  return { problem: () => loop.problem(), requires: () => loop.requires(), said }
 }
 
 t.test(
@@ -79,4 +81,17 @@ t.test('what an older controller gives does not replace what it does not know', 
   const followed = await runLoop(t, stored, [{ ...answer, features: ['when/source.ip'] }])
   t.equal(followed.problem(), undefined)
   t.same(followed.requires(), [])
+})
+
+t.test('says when what is wrong comes, changes and ends, and only then', async (t) => {
+  const { archive } = await packBundle({ set: SET, wasm: new Map() })
+  const broken = new MeshError('ERR_BUNDLE_INVALID', 'module does not compile')
+  const { said } = await runLoop(t, archive, [
+    { kind: 'unchanged' },
+    broken,
+    broken,
+    { kind: 'unchanged' },
+  ])
+  t.match(said.slice(-2), [/module does not compile/, undefined])
+  t.equal(said.filter((problem) => problem !== undefined).length, 1)
 })

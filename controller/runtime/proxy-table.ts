@@ -13,12 +13,15 @@ export type ProxyReport = Pick<
 /** What kind of program the proxy says that it is; by its xDS node and by its reports. */
 export type ProxyAbilities = Pick<ProxyState, 'version' | 'features'>
 
+/** By xDS it is configured, by status it reports; each ends by itself. */
+export type StreamKind = 'xds' | 'status'
+
 interface Entry {
   readonly nodeId: string
   /** What is known, as a value; undefined: made anew when it is asked for. */
   state: ProxyState | undefined
-  /** Open xDS and status streams. */
-  streams: number
+  /** Open streams of each kind. */
+  readonly streams: Record<StreamKind, number>
   report: ProxyReport
   abilities: ProxyAbilities
   ackedGeneration: string
@@ -72,19 +75,19 @@ export class ProxyTable implements ProxyRegistry {
   }
 
   /** A stream of this proxy opened. Returns what to call when it ends. */
-  opened(nodeId: string): () => void {
+  opened(nodeId: string, kind: StreamKind): () => void {
     const entry = this.#entryOf(nodeId)
-    entry.streams += 1
+    const { streams } = entry
+    streams[kind] += 1
     this.#changed(entry)
     let isOpen = true
     return () => {
       if (!isOpen) return
       isOpen = false
-      entry.streams -= 1
-      if (entry.streams === 0) {
-        entry.report = { ...GONE, bundleRevision: '' }
-        entry.ackedGeneration = ''
-      }
+      streams[kind] -= 1
+      // What it said is no longer its word: it may have changed since.
+      if (streams.status === 0) entry.report = streams.xds === 0 ? GONE : NO_REPORT
+      if (streams.xds === 0) entry.ackedGeneration = ''
       this.#changed(entry)
     }
   }
@@ -138,7 +141,7 @@ export class ProxyTable implements ProxyRegistry {
   /** Forgets proxies of workloads that are no more. */
   retain(nodeIds: ReadonlySet<string>): void {
     for (const [nodeId, entry] of this.#entries)
-      if (!nodeIds.has(nodeId) && entry.streams === 0) {
+      if (!nodeIds.has(nodeId) && !isConnected(entry)) {
         this.#entries.delete(nodeId)
         this.#sorted = undefined
       }
@@ -150,7 +153,7 @@ export class ProxyTable implements ProxyRegistry {
     const entry: Entry = {
       nodeId,
       state: undefined,
-      streams: 0,
+      streams: { xds: 0, status: 0 },
       report: NO_REPORT,
       abilities: UNKNOWN,
       ackedGeneration: '',
@@ -170,12 +173,16 @@ export class ProxyTable implements ProxyRegistry {
 function toState(entry: Entry): ProxyState {
   return {
     nodeId: entry.nodeId,
-    connected: entry.streams > 0,
+    connected: isConnected(entry),
     ...entry.report,
     ...entry.abilities,
     ackedGeneration: entry.ackedGeneration,
     nacks: toNacks([...entry.nacks.values()]),
   }
+}
+
+function isConnected({ streams }: Entry): boolean {
+  return streams.xds + streams.status > 0
 }
 
 function byName({ nodeId: a }: Entry, { nodeId: b }: Entry): number {

@@ -33,7 +33,7 @@ export type AdsCall = grpc.ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscov
 
 /** Where verdicts and connections are told. */
 export interface ProxyRecorder {
-  opened(nodeId: string): () => void
+  opened(nodeId: string, kind: 'xds'): () => void
   described(
     nodeId: string,
     abilities: { readonly version: string; readonly features: readonly string[] },
@@ -102,7 +102,7 @@ export class AdsStream {
     // A nonce of another stream, or a guess, must not pass for an answer.
     const noncePrefix = `${randomBytes(6).toString('hex')}-`
     this.#state = startServer({ isolate: false, noncePrefix })
-    this.#close = proxies.opened(nodeId)
+    this.#close = proxies.opened(nodeId, 'xds')
   }
 
   /** Written to the peer and not yet taken from us, in bytes. */

@@ -27,7 +27,7 @@ interface Peer {
 }
 
 export interface ReportRecorder {
-  opened(nodeId: string): () => void
+  opened(nodeId: string, kind: 'status'): () => void
   described(
     nodeId: string,
     abilities: { readonly version: string; readonly features: readonly string[] },
@@ -175,7 +175,7 @@ export class ProxyStatusService {
       stream.instanceId = report.instanceId
       stream.nodeId = report.nodeId
       stream.features = parseFeatures(report.features)
-      stream.close = this.#options.proxies.opened(report.nodeId)
+      stream.close = this.#options.proxies.opened(report.nodeId, 'status')
       this.#options.proxies.described(report.nodeId, {
         version: report.sidecarVersion.slice(0, MAX_TEXT),
         features: stream.features,

@@ -9,8 +9,8 @@ const report = {
 
 t.test('a proxy is connected while one of its streams is open', async (t) => {
   const table = new ProxyTable()
-  const first = table.opened('a')
-  const second = table.opened('a')
+  const first = table.opened('a', 'status')
+  const second = table.opened('a', 'xds')
   first()
   first()
   t.match(table.list(), [{ nodeId: 'a', connected: true }])
@@ -20,12 +20,32 @@ t.test('a proxy is connected while one of its streams is open', async (t) => {
 
 t.test('what a proxy reported ends with its last stream', async (t) => {
   const table = new ProxyTable()
-  const close = table.opened('a')
+  const close = table.opened('a', 'status')
   table.reported('a', report)
   t.match(table.list(), [report])
   close()
   t.match(table.list(), [{ enforcedGeneration: '', ready: false, detail: 'not connected' }])
 })
+
+t.test(
+  'a report ends with its status stream, an acknowledgement with the xDS stream',
+  async (t) => {
+    const table = new ProxyTable()
+    const xds = table.opened('a', 'xds')
+    const status = table.opened('a', 'status')
+    table.reported('a', report)
+    table.settled('a', 'g')
+    status()
+    const silent = { connected: true, enforcedGeneration: '', ready: false, ackedGeneration: 'g' }
+    t.match(table.list(), [{ ...silent, detail: 'no report yet' }])
+    const again = table.opened('a', 'status')
+    table.reported('a', report)
+    xds()
+    t.match(table.list(), [{ ...report, ackedGeneration: '' }])
+    again()
+    t.match(table.list(), [{ connected: false, detail: 'not connected' }])
+  },
+)
 
 t.test('a refusal stands until an ACK of its resource, or a new xDS stream', async (t) => {
   const table = new ProxyTable()
@@ -62,7 +82,7 @@ t.test(
   'what was ACKed is told apart from what is enforced, and ends with the streams',
   async (t) => {
     const table = new ProxyTable()
-    const close = table.opened('a')
+    const close = table.opened('a', 'status')
     table.settled('a', 'g')
     t.match(table.list(), [{ ackedGeneration: 'g', enforcedGeneration: '' }])
     close()
@@ -72,7 +92,7 @@ t.test(
 
 t.test('forgets proxies of workloads that are no more, once they are gone', async (t) => {
   const table = new ProxyTable()
-  const close = table.opened('b')
+  const close = table.opened('b', 'status')
   table.nacked('a', 'lds', ['in'], 'bad')
   table.retain(new Set())
   t.same(
@@ -88,7 +108,7 @@ t.test('tells its listeners of every change until they leave', async (t) => {
   const table = new ProxyTable()
   let count = 0
   const leave = table.onChange(() => count++)
-  table.opened('a')
+  table.opened('a', 'status')
   table.nacked('a', 'lds', ['in'], 'bad')
   table.acked('a', 'cds', ['c'])
   t.equal(count, 2, 'an ACK that clears nothing is no change')
@@ -99,7 +119,7 @@ t.test('tells its listeners of every change until they leave', async (t) => {
 
 t.test('lists by node id', async (t) => {
   const table = new ProxyTable()
-  for (const id of ['c', 'a', 'b']) table.opened(id)
+  for (const id of ['c', 'a', 'b']) table.opened(id, 'xds')
   t.same(
     table.list().map((p) => p.nodeId),
     ['a', 'b', 'c'],

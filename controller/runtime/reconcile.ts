@@ -9,6 +9,7 @@ import { type AcceptedState, NOTHING_ACCEPTED } from '../core/accept/objects.ts'
 import { type Proposals, propose } from '../core/accept/propose.ts'
 import { readManifests } from '../core/accept/reading.ts'
 import { type Settlement, settle } from '../core/accept/settle.ts'
+import { readStoredState } from '../core/accept/stored.ts'
 import { CompileCache } from './compile-cache.ts'
 import type {
   Authority,
@@ -132,16 +133,23 @@ export class Reconciler {
     this.#isDoubtful = loaded.faults.length > 0
     this.#hasMesh = this.#isDoubtful
     if (loaded.state === undefined) return
-    this.#state = loaded.state
+    const { state, unknown } = readStoredState(loaded.state)
+    if (unknown.length > 0) {
+      const fields = { code: 'ERR_STATE_CORRUPT', unknown: unknown.slice(0, 10), remedy }
+      log.error(fields, 'a later version stored what this one does not know')
+      this.#isDoubtful = true
+      this.#hasMesh = true
+    }
+    this.#state = state
     this.#stored = loaded.state
     this.#wasm = loaded.wasm
-    for (const { artifact } of loaded.state.accepted.values()) {
+    for (const { artifact } of state.accepted.values()) {
       const wasm = artifact && loaded.wasm.get(artifact.wasmDigest)
       if (artifact && wasm) this.#compile.seed(artifact.unitDigest, artifact, wasm)
     }
     if (this.#isDoubtful) return
-    const accepted = [...loaded.state.accepted].map(([key, object]) => ({ key, accepted: object }))
-    const proposals = { proposals: accepted, seen: loaded.state.seen, problems: [] }
+    const accepted = [...state.accepted].map(([key, object]) => ({ key, accepted: object }))
+    const proposals = { proposals: accepted, seen: state.seen, problems: [] }
     const settlement = settle(accepted, (unit) => this.#compile.stateOf(unit))
     this.#hasMesh ||= settlement.model !== undefined
     log.info({ objects: accepted.length }, 'stored generation restored')

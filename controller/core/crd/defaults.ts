@@ -37,6 +37,22 @@ function defaultRecord(
   return Object.fromEntries(entries)
 }
 
+/** A copy of `value` with the defaults that it lacks; what the schema does not name stays. */
+export function addDefaults(value: unknown, schema: Schema | undefined): unknown {
+  if (Array.isArray(value)) return value.map((item) => addDefaults(item, schema?.items))
+  if (!isRecord(value)) return value
+  const there = Object.entries(value).map(([key, child]) => [
+    key,
+    addDefaults(child, schemaOf(key, schema)),
+  ])
+  const missing = Object.entries(schema?.properties ?? {}).flatMap(([key, child]) =>
+    child.default === undefined || Object.hasOwn(value, key)
+      ? []
+      : [[key, addDefaults(copyDefault(child), child)]],
+  )
+  return Object.fromEntries([...there, ...missing])
+}
+
 /** Whether fields that the schema does not name are dropped. */
 function isClosed(schema: Schema | undefined): boolean {
   return schema !== undefined && !schema['x-kubernetes-preserve-unknown-fields']

@@ -21,6 +21,7 @@ export {
 } from './manifests.ts'
 export type { Condition, ObjectMeta } from './object-meta.ts'
 export type { KindInfo, PrinterColumn } from './schema.ts'
+export { readStored } from './validate.ts'
 export {
   type Parsed,
   parseHeaderValue,

@@ -4,7 +4,7 @@
  * Validators are compiled once per kind, at first use.
  */
 import { compileRules, type RuleChecker } from './cel.ts'
-import { applyDefaults } from './defaults.ts'
+import { addDefaults, applyDefaults } from './defaults.ts'
 import { formatPath } from './field-path.ts'
 import { type Finding, isRecord } from './finding.ts'
 import type { Kind, PosternObject } from './generated/objects.ts'
@@ -62,6 +62,21 @@ export function validateObject(
   return findings.length === 0
     ? { ok: true, object: object as unknown as PosternObject }
     : { ok: false, findings: findings.map(withoutInternals) }
+}
+
+/**
+ * An object as another version stored it: with the defaults of fields that came since, and the paths of what this version
+ * does not know. Such an object must not be used: what is not known may be what closes.
+ */
+export function readStored(object: PosternObject): {
+  readonly object: PosternObject
+  readonly unknown: readonly string[]
+} {
+  if (!Object.hasOwn(SCHEMAS, object.kind)) return { object, unknown: [''] }
+  const { schema } = validatorOf(object.kind)
+  const { status: _, ...rest } = object
+  const unknown = findUnknownFields(rest, schema, []).map(({ path }) => formatPath(path))
+  return { object: addDefaults(object, schema) as PosternObject, unknown }
 }
 
 /** Whether an object of this kind is judged by the one that it replaces, too. */

@@ -13,6 +13,7 @@ import {
   type TlsIdentity,
 } from './client.ts'
 import { readDecisions } from './decisions.ts'
+import { type Question, questionOf } from './questions.ts'
 import { type Ports, WORKLOADS } from './shop.ts'
 import type { Stack } from './stack.ts'
 
@@ -31,6 +32,8 @@ export interface Call {
   readonly callee: string
   readonly request: string
   readonly expected: string
+  /** The same for `postern explain request`. */
+  readonly question: Question
   readonly run: () => Promise<Outcome>
 }
 
@@ -66,26 +69,38 @@ export function toOutcome(reply: Reply, suffix = ''): Outcome {
   return { got: `${reply.status}${suffix}`, ...(id === undefined ? {} : { decisionId: id }) }
 }
 
-function http(
-  [caller, callee, port]: readonly [string, string, number],
-  what: RawRequest,
-  expected: string,
-  options: {
-    readonly label?: string
-    readonly identity?: TlsIdentity
-    readonly note?: (reply: Reply) => string
-  } = {},
-): Call {
-  return {
+/** Whose certificate each identity is, as far as this mesh's CA vouches for it. */
+type Principals = ReadonlyMap<TlsIdentity | undefined, string>
+
+interface Parties {
+  readonly ports: Ports
+  readonly principals: Principals
+}
+
+interface HttpOptions {
+  readonly label?: string
+  readonly identity?: TlsIdentity
+  readonly note?: (reply: Reply) => string
+}
+
+/** Makes calls by HTTP/1.1. */
+function httpOf({ ports, principals }: Parties) {
+  return (
+    [caller, callee, port]: readonly [string, string, number],
+    what: RawRequest,
+    expected: string,
+    { label, identity, note }: HttpOptions = {},
+  ): Call => ({
     caller,
     callee,
-    request: options.label ?? `${what.method ?? 'GET'} ${what.path}`,
+    request: label ?? `${what.method ?? 'GET'} ${what.path}`,
     expected,
+    question: questionOf(ports, port, what, identity && { principal: principals.get(identity) }),
     run: async () => {
-      const reply = await request(port, what, options.identity)
-      return toOutcome(reply, options.note?.(reply) ?? '')
+      const reply = await request(port, what, identity)
+      return toOutcome(reply, note?.(reply) ?? '')
     },
-  }
+  })
 }
 
 const JSON_TYPE = [['content-type', 'application/json']] as const
@@ -97,7 +112,9 @@ const charge = (body: string): RawRequest => ({
   body,
 })
 
-function everydayCalls(ports: Ports): Call[] {
+function everydayCalls(parties: Parties): Call[] {
+  const http = httpOf(parties)
+  const { ports } = parties
   const webToOrders = ['web', 'orders', ports.webToOrders] as const
   const ordersToPayments = ['orders', 'payments', ports.ordersToPayments] as const
   return [
@@ -117,13 +134,20 @@ function everydayCalls(ports: Ports): Call[] {
       callee: 'orders',
       request: 'GET /orders (HTTP/2)',
       expected: '200',
+      question: questionOf(ports, ports.webToOrders, { path: '/orders' }),
       run: async () => toOutcome(await request2(ports.webToOrders, { path: '/orders' })),
     },
     http(webToOrders, { method: 'DELETE', path: '/orders/42' }, '403'),
     http(['web', 'payments', ports.webToPayments], charge('{"amount":25}'), '403'),
-    http(ordersToPayments, charge('{"amount":25}'), '200', { label: 'POST /charge amount 25' }),
-    http(ordersToPayments, charge('{"amount":5000}'), '403', { label: 'POST /charge amount 5000' }),
-    http(ordersToPayments, charge('{"amount":'), '400', { label: 'POST /charge (half a JSON)' }),
+    http(ordersToPayments, charge('{"amount":25}'), '200', {
+      label: 'POST /charge amount 25',
+    }),
+    http(ordersToPayments, charge('{"amount":5000}'), '403', {
+      label: 'POST /charge amount 5000',
+    }),
+    http(ordersToPayments, charge('{"amount":'), '400', {
+      label: 'POST /charge (half a JSON)',
+    }),
   ]
 }
 
@@ -144,25 +168,31 @@ async function callTcp(port: number, principal: string): Promise<Outcome> {
   }
 }
 
-function tcp([namespace, name]: readonly [string, string], port: number, expected: string): Call {
+function tcp(
+  ports: Ports,
+  [namespace, name]: readonly [string, string],
+  port: number,
+  expected: string,
+): Call {
   const principal = `spiffe://shop.example/ns/${namespace}/sa/${name}`
   return {
     caller: name,
     callee: 'payments',
     request: 'TCP "order 42"',
     expected,
+    question: questionOf(ports, port, { path: '' }),
     run: () => callTcp(port, principal),
   }
 }
 
-function attacks(ports: Ports, { tester, rogue }: Identities): Call[] {
-  const raw = ['tester', 'orders', ports.orders] as const
-  const viaTester = { identity: tester }
-  const forged = 'By=spiffe://x;URI=spiffe://shop.example/ns/shop/sa/web'
+/** Who has no certificate of this mesh, or one that no policy names. */
+function strangers(parties: Parties, { rogue }: Identities): Call[] {
+  const http = httpOf(parties)
+  const { ports } = parties
   return [
     http(['mallory', 'orders', ports.malloryToOrders], { path: '/orders/42' }, '403'),
     http(['mallory', 'payments', ports.malloryToPayments], charge('{"amount":25}'), '403'),
-    tcp(['guests', 'mallory'], ports.malloryToLedger, 'closed'),
+    tcp(ports, ['guests', 'mallory'], ports.malloryToLedger, 'closed'),
     http(['nobody', 'orders', ports.orders], { path: '/orders/42' }, 'refused', {
       label: 'GET /orders/42 (plaintext)',
     }),
@@ -174,6 +204,16 @@ function attacks(ports: Ports, { tester, rogue }: Identities): Call[] {
       label: 'GET /orders/42 (as web)',
       identity: rogue,
     }),
+  ]
+}
+
+/** A known caller that tries to be read in two ways. */
+function tricks(parties: Parties, { tester }: Identities): Call[] {
+  const http = httpOf(parties)
+  const raw = ['tester', 'orders', parties.ports.orders] as const
+  const viaTester = { identity: tester }
+  const forged = 'By=spiffe://x;URI=spiffe://shop.example/ns/shop/sa/web'
+  return [
     http(raw, { path: '/public/prices' }, '200', viaTester),
     http(raw, { path: '/orders/42' }, '403', viaTester),
     http(raw, { path: '/public/../admin' }, '403', viaTester),
@@ -208,10 +248,13 @@ function attacks(ports: Ports, { tester, rogue }: Identities): Call[] {
 
 /** The calls that need nothing but the running stack. */
 export function calls(ports: Ports, identities: Identities): Call[] {
+  const id = 'spiffe://shop.example/ns/shop/sa/tester'
+  const parties = { ports, principals: new Map([[identities.tester, id]]) }
   return [
-    ...everydayCalls(ports),
-    tcp(['shop', 'orders'], ports.ordersToLedger, 'booked'),
-    ...attacks(ports, identities),
+    ...everydayCalls(parties),
+    tcp(ports, ['shop', 'orders'], ports.ordersToLedger, 'booked'),
+    ...strangers(parties, identities),
+    ...tricks(parties, identities),
   ]
 }
 

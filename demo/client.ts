@@ -26,6 +26,8 @@ export interface RawRequest {
 export interface TlsIdentity {
   readonly cert?: string
   readonly key?: string
+  /** Default: `http/1.1`. */
+  readonly ALPNProtocols?: string[]
 }
 
 const TIMEOUT_MS = 5000
@@ -71,20 +73,26 @@ export function fromBytes(bytes: Buffer, ended: string): Reply {
   return { status: Number(match[1]), headers, body, ended }
 }
 
-function connect(port: number, identity: TlsIdentity | undefined): net.Socket {
-  if (identity === undefined) return net.connect(port, '127.0.0.1')
+function connect(
+  port: number,
+  identity: TlsIdentity | undefined,
+  localAddress: string | undefined,
+): net.Socket {
+  const from = localAddress === undefined ? {} : { localAddress }
+  if (identity === undefined) return net.connect({ port, host: '127.0.0.1', ...from })
   // The caller is the attacker here: what the server shows doesn't matter to it.
   return tls.connect({
     host: '127.0.0.1',
     port,
     rejectUnauthorized: false,
     ALPNProtocols: ['http/1.1'],
+    ...from,
     ...identity,
   })
 }
 
 /** Whether an HTTP/1.1 answer of known length is all there: Envoy may keep the connection for a second after it. */
-function isWhole(bytes: Buffer): boolean {
+export function isWhole(bytes: Buffer): boolean {
   const text = bytes.toString('latin1')
   const end = text.indexOf('\r\n\r\n')
   const length = /\r\ncontent-length: (\d+)\r\n/i.exec(text.slice(0, end + 2))?.[1]
@@ -95,10 +103,14 @@ function isWhole(bytes: Buffer): boolean {
 export function exchange(
   port: number,
   bytes: Buffer,
-  options: { readonly tls?: TlsIdentity; readonly isEnough?: (bytes: Buffer) => boolean } = {},
+  options: {
+    readonly tls?: TlsIdentity
+    readonly isEnough?: (bytes: Buffer) => boolean
+    readonly localAddress?: string
+  } = {},
 ): Promise<{ bytes: Buffer; ended: string }> {
   return new Promise((resolve) => {
-    const socket = connect(port, options.tls)
+    const socket = connect(port, options.tls, options.localAddress)
     const chunks: Buffer[] = []
     const finish = (ended: string) => {
       socket.destroy()

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import type { Call, Outcome } from './calls.ts'
 import { request } from './client.ts'
 import { waitFor } from './process.ts'
+import { questionOf } from './questions.ts'
 import type { Stack } from './stack.ts'
 
 /** An edit must be in force within this (issue: ≤ 1 s); the demo shows how long it took. */
@@ -83,7 +84,8 @@ function guestEdits(stack: Stack): Call[] {
   const file = join(stack.manifests, 'orders.yaml')
   const before = readFileSync(file, 'utf8')
   const connection = openConnection(stack.ports.malloryToOrders)
-  const base = { caller: 'mallory', callee: 'orders' }
+  const question = questionOf(stack.ports, stack.ports.malloryToOrders, { path: '/orders/42' })
+  const base = { caller: 'mallory', callee: 'orders', question }
   return [
     {
       ...base,
@@ -113,8 +115,16 @@ function guestEdits(stack: Stack): Call[] {
 function brokenEdit(stack: Stack): Call {
   const file = join(stack.manifests, 'payments.yaml')
   const before = readFileSync(file, 'utf8')
-  const body = { method: 'POST', path: '/charge', host: 'payments.shop', body: '{"amount":25}' }
+  const headers = [['content-type', 'application/json']] as const
+  const what = {
+    method: 'POST',
+    path: '/charge',
+    host: 'payments.shop',
+    headers,
+    body: '{"amount":25}',
+  }
   return {
+    question: questionOf(stack.ports, stack.ports.ordersToPayments, what),
     caller: 'orders',
     callee: 'payments',
     request: 'POST /charge after a broken edit of its Rego',
@@ -124,8 +134,7 @@ function brokenEdit(stack: Stack): Call {
       const isNamed = async () =>
         (await stack.postern('get', 'problems')).includes('ERR_REGO_PARSE')
       await waitFor('the broken policy to be named', isNamed, { timeoutMs: EDIT_MS })
-      const headers = [['content-type', 'application/json']] as const
-      const reply = await request(stack.ports.ordersToPayments, { ...body, headers })
+      const reply = await request(stack.ports.ordersToPayments, what)
       const columns = await stack.postern(
         'get',
         'authorizationpolicy',

@@ -10,6 +10,7 @@ import { type Call, calls, findDecision, type Outcome } from './calls.ts'
 import { describeDecision } from './decisions.ts'
 import { edits } from './edits.ts'
 import { isFree, waitFor } from './process.ts'
+import { askExplain, differenceOf } from './questions.ts'
 import { makeRogueIdentity } from './rogue.ts'
 import { portsOf, WORKLOADS } from './shop.ts'
 import { Stack } from './stack.ts'
@@ -26,6 +27,7 @@ const HEADING = [
   'EXPECTED',
   'GOT',
   'DECIDED BY',
+  'EXPLAINED',
   'DECISION ID',
   'MS',
 ]
@@ -54,13 +56,37 @@ async function makeCall(stack: Stack, call: Call): Promise<Result> {
   const ms = Math.round(performance.now() - start)
   const record = await recordOf(stack, outcome)
   const by = record === undefined ? (outcome.decidedBy ?? 'NO RECORD') : describeDecision(record)
-  const ok = outcome.got === call.expected && by !== 'NO RECORD'
+  const explained = await explainCall(stack, call, record)
+  const ok = outcome.got === call.expected && by !== 'NO RECORD' && explained === '✓'
   const { caller, callee, request, expected } = call
   const id = record?.decision_id ?? outcome.decisionId ?? ''
   return {
     ok,
-    cells: [ok ? '✓' : '✗', caller, callee, request, expected, outcome.got, by, id, `${ms}`],
+    cells: [
+      ok ? '✓' : '✗',
+      caller,
+      callee,
+      request,
+      expected,
+      outcome.got,
+      by,
+      explained,
+      id,
+      `${ms}`,
+    ],
   }
+}
+
+/** ✓ when `postern explain request` tells the same decision, policy and rule; else what differs. */
+async function explainCall(
+  stack: Stack,
+  { question }: Call,
+  record: DecisionRecord | undefined,
+): Promise<string> {
+  return await askExplain(stack, question).then(
+    (said) => differenceOf(said, record) ?? '✓',
+    (error: unknown) => String(error),
+  )
 }
 
 async function makeCalls(stack: Stack): Promise<readonly Result[]> {
@@ -81,6 +107,8 @@ function formatHints(stack: Stack): string {
 The shop is up. In another terminal, from this directory:
   curl -i http://127.0.0.1:${ports.webToOrders}/orders/42                     # as web: allowed
   curl -i http://127.0.0.1:${ports.malloryToOrders}/orders/42                     # as mallory: denied; the answer names its decision
+  bin/postern explain decision ID --state ${stack.state}           # why: who decided, and why the others did not
+  bin/postern proxy status --state ${stack.state}
   curl -i -d '{"amount":5000}' -H 'content-type: application/json' http://127.0.0.1:${ports.ordersToPayments}/charge
   bin/postern get authorizationpolicies -A --state ${stack.state}
   bin/postern describe authorizationpolicy payments-charge -n shop --state ${stack.state}

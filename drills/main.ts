@@ -12,6 +12,7 @@ import { drillAway } from './away.ts'
 import { CHURN_STACK, drillChurn } from './churn.ts'
 import { drillDifferential } from './differential.ts'
 import { drillRegoEdit, drillRulesEdit } from './edit.ts'
+import { drillExplain, EXPLAIN_STACK } from './explain.ts'
 import { drillEndlessPolicy, drillOnePackage } from './hostile.ts'
 import { drillOutage } from './outage.ts'
 import { drillRenewal, withShortSvids } from './renewal.ts'
@@ -63,6 +64,8 @@ const LENGTHS = {
   messages: Number(process.env.MESSAGES ?? 100_000),
   /** Requests to random rule sets (issue 5, Shows 4). */
   pairs: Number(process.env.PAIRS ?? 52_000),
+  /** Explained and made (issue 5, Shows 9). */
+  explained: Number(process.env.EXPLAINED ?? 1000),
   seed: Number(process.env.SEED ?? 1),
 }
 
@@ -103,6 +106,10 @@ const TRIALS: Readonly<Record<string, (lengths: Lengths) => Promise<readonly Dri
         await drillSkew(stack),
       ]),
     ),
+  explain: ({ explained, seed }) =>
+    onStack({ ...EXPLAIN_STACK, portOffset: PORT_OFFSET }, async (stack) => [
+      await drillExplain(stack, { count: explained, seed }),
+    ]),
   differential: async ({ pairs }) => [await drillDifferential(pairs)],
 }
 

@@ -109,12 +109,12 @@ interface Http {
 }
 
 function arriveHttp(asked: AskedRequest): Http | { readonly why: string; readonly status: number } {
+  const headers = arriveHeaders(asked.headers.filter(([name]) => !isHost(name)))
   const [method, path, host] = [
-    checkMethod(asked.method),
+    checkMethod(asked.method, headers.headers['content-type'] !== undefined),
     normalisePath(asked.path),
-    normaliseSentHost(asked.host),
+    normaliseSentHost(hostOf(asked)),
   ]
-  const headers = arriveHeaders(asked.headers)
   const refusal = [method, path, host, headers.refusal].find(isRefusal)
   if (refusal !== undefined) return { why: refusal.why, status: refusal.status }
   const value = (arrival: Arrival) => (arrival.ok ? arrival.value : '')
@@ -126,10 +126,19 @@ function arriveHttp(asked: AskedRequest): Http | { readonly why: string; readonl
     headers: headers.headers,
     notes: [
       ...changed('path', asked.path, value(path)),
-      ...changed('host', asked.host, value(host)),
+      ...changed('host', hostOf(asked), value(host)),
       ...(removed.length === 0 ? [] : [`Envoy takes away ${removed.join(', ')}`]),
     ],
   }
+}
+
+function isHost(name: string): boolean {
+  return name.toLowerCase() === 'host'
+}
+
+/** Sent twice it is one text, like any header; the guard `guard/host` refuses that. */
+function hostOf({ host, headers }: AskedRequest): string {
+  return [host, ...headers.filter(([name]) => isHost(name)).map(([, value]) => value)].join(',')
 }
 
 function isRefusal(arrival: Arrival | undefined): arrival is Extract<Arrival, { ok: false }> {

@@ -45,6 +45,10 @@ function toHeader(text: string): readonly [string, string] {
   return [text.slice(0, colon), text.slice(colon + 1).trim()]
 }
 
+function isHost([name]: readonly [string, string]): boolean {
+  return name.toLowerCase() === 'host'
+}
+
 /** `@file` or the text itself. */
 function toBody(text: string | undefined): Uint8Array | undefined {
   if (text === undefined) return undefined
@@ -100,6 +104,10 @@ export async function readAsked(flags: RequestFlags, grounds: Grounds): Promise<
   const principal = await principalOf(flags)
   const [, service = ''] = grounds.service.split('/')
   const body = toBody(flags.body)
+  const headers = flags.header.map(toHeader)
+  // As with curl, a header Host without --host is the host.
+  const own = flags.host ?? headers.find(isHost)?.[1]
+  const isTaken = flags.host === undefined && own !== undefined
   return {
     principal,
     sourceAddress: flags.sourceIp,
@@ -107,8 +115,8 @@ export async function readAsked(flags: RequestFlags, grounds: Grounds): Promise<
     transport: transportOf(flags, principal),
     method: flags.method,
     path: flags.path,
-    host: flags.host ?? service,
-    headers: flags.header.map(toHeader),
+    host: own ?? service,
+    headers: isTaken ? headers.toSpliced(headers.findIndex(isHost), 1) : headers,
     ...(body === undefined ? {} : { body }),
   }
 }

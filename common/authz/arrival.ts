@@ -16,8 +16,8 @@ const UNRESERVED = /^[A-Za-z0-9_~-]$/
 const KNOWN_METHODS = new Set([
   ...['DELETE', 'GET', 'HEAD', 'POST', 'PUT', 'OPTIONS', 'TRACE', 'COPY', 'LOCK', 'MKCOL', 'MOVE'],
   ...['PROPFIND', 'PROPPATCH', 'SEARCH', 'UNLOCK', 'BIND', 'REBIND', 'UNBIND', 'ACL', 'REPORT'],
-  ...['MKACTIVITY', 'CHECKOUT', 'MERGE', 'M-SEARCH', 'NOTIFY', 'SUBSCRIBE', 'UNSUBSCRIBE'],
-  ...['PATCH', 'PURGE', 'MKCALENDAR', 'LINK', 'UNLINK'],
+  ...['MKACTIVITY', 'CHECKOUT', 'MERGE', 'SOURCE', 'NOTIFY', 'SUBSCRIBE', 'UNSUBSCRIBE'],
+  ...['PATCH', 'PURGE', 'MKCALENDAR', 'LINK', 'UNLINK', 'QUERY'],
 ])
 
 /** `:path` with its query. The query is never touched. */
@@ -49,11 +49,13 @@ export function normaliseSentHost(sent: string): Arrival {
   return { ok: true, value: isPort ? host.slice(0, colon) : host }
 }
 
-/** A method as HTTP/1.1 takes it; HTTP/2 takes every token. */
-export function checkMethod(method: string): Arrival {
-  return KNOWN_METHODS.has(method)
-    ? { ok: true, value: method }
-    : refused(400, 'a method that HTTP/1.1 does not know, or CONNECT')
+/** A method as HTTP/1.1 takes it; HTTP/2 takes every token. A QUERY must say what its content is. */
+export function checkMethod(method: string, hasContentType: boolean): Arrival {
+  if (!KNOWN_METHODS.has(method)) {
+    return refused(400, 'a method that HTTP/1.1 does not know, or CONNECT')
+  }
+  const isBareQuery = method === 'QUERY' && !hasContentType
+  return isBareQuery ? refused(400, 'a QUERY without content-type') : { ok: true, value: method }
 }
 
 export interface ArrivedHeaders {

@@ -91,6 +91,7 @@ t.test('headers: joined, trimmed, taken away, refused', async (t) => {
 })
 
 t.test('methods that HTTP/1.1 knows', async (t) => {
-  for (const method of ['GET', 'PATCH', 'M-SEARCH']) t.ok(checkMethod(method).ok, method)
-  for (const method of ['get', 'FOO', 'CONNECT', '']) t.notOk(checkMethod(method).ok, method)
+  for (const method of ['GET', 'PATCH', 'QUERY']) t.ok(checkMethod(method, true).ok, method)
+  for (const method of ['get', 'FOO', 'CONNECT', '']) t.notOk(checkMethod(method, true).ok, method)
+  t.notOk(checkMethod('QUERY', false).ok, 'a QUERY without content-type')
 })

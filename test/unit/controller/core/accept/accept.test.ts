@@ -309,7 +309,7 @@ t.test('rego', async (t) => {
 t.test('nothing of a workload loosens while its DENY is being compiled', async (t) => {
   const deny = (text: string, more = '') => policy('d', rego(text, more).concat('action: DENY'))
   const held = (result: ReturnType<typeof step>) =>
-    [...result.settlement.held].map(([key, by]) => `${key.split('/')[2] ?? key} by ${by}`)
+    [...result.settlement.held].map(([key, by]) => `${key.split('/').at(-1)} by ${by}`)
   const waiting: Files = { ...GOOD, 'd.yaml': deny('wait := true') }
   const allow = policy('a', rules('/more'))
 

@@ -32,6 +32,11 @@ allow := {
 } if input.parsed_path[0] == "mutate"
 
 allow := {"allowed": true} if {
+	input.parsed_path == ["sent"]
+	not "x-debug" in object.keys(http.headers)
+}
+
+allow := {"allowed": true} if {
 	input.parsed_path == ["body"]
 	input.parsed_body.ok
 	not input.truncated_body
@@ -177,6 +182,12 @@ t.test('behind a real Envoy', async (t) => {
     )
     t.equal(long.status, 403)
     t.match(await world.recordOf(long.headers), { input: { truncated_body: true } })
+  })
+
+  await t.test('Rego sees an empty header, which rules take for absent', async (t) => {
+    t.equal((await world.call('/sent')).status, 200)
+    t.equal((await world.call('/sent', { headers: { 'x-debug': '1' } })).status, 403)
+    t.equal((await world.call('/sent', { headers: { 'x-debug': '' } })).status, 403)
   })
 
   await t.test('a malformed path is refused by the guard, and that is recorded', async (t) => {

@@ -146,6 +146,10 @@ t.test('headers, as the page says', async (t) => {
   t.match(seen?.headers['x-forwarded-client-cert'], sanitized)
   t.match((await send(http, [])).seen?.headers['x-request-id'], UUID, 'made when absent')
   t.equal((await send(http, [])).decisionId, undefined, "not in the app's own answers")
+  const bareCr = (await send(http, ['x-a: b\rx-debug: 1'])).seen?.headers
+  t.match(bareCr, { 'x-a': 'bx-debug: 1', 'x-debug': undefined }, 'a bare CR is dropped')
+  const empty = (await send(http, ['x-a:'])).seen?.headers
+  t.equal(empty?.['x-a'], '', 'the app gets an empty header')
 })
 
 t.test('hosts, as the page says', async (t) => {

@@ -261,6 +261,11 @@ const FIELDS: readonly RawCase[] = [
   ),
   headers('a byte that no name has', ['x(role: admin'], refused(400, 'RFC 9110 §5.1')),
   headers('NUL in a value', ['x-a: a\0b'], refused(400, 'some apps end the value there')),
+  headers(
+    'a bare CR in a value',
+    ['x-a: b\rx-role: admin'],
+    passes('Envoy drops the CR: one value', OPEN),
+  ),
   headers('an empty value', ['x-role:'], passes('empty is absent')),
   headers(
     'a repeated header',

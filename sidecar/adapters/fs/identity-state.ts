@@ -62,7 +62,8 @@ export function createIdentityState(
 /** The join token's text, or undefined when there is no such file (yet). Throws ERR_CONFIG. */
 export async function readJoinTokenFile(path: string): Promise<Secret<string> | undefined> {
   try {
-    const file = await open(path, constants.O_RDONLY)
+    // A pipe without a writer would hold a thread of the pool until there is one.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
       const { buffer, bytesRead } = await file.read(Buffer.alloc(4096), 0, 4096, 0)
       return new Secret(buffer.subarray(0, bytesRead).toString('utf8').trim())

@@ -16,7 +16,7 @@ import { FileGenerationStore } from './adapters/state/generation-store.ts'
 import { type Config, parseConfig } from './config.ts'
 import { Entrance } from './entrance.ts'
 import { type Core, createFaces } from './faces.ts'
-import { clearTemp, preparePlaces } from './places.ts'
+import { clearTemp, findLostGenerations, preparePlaces } from './places.ts'
 import { History } from './runtime/history.ts'
 import { Reconciler } from './runtime/reconcile.ts'
 import { StatusBoard } from './runtime/status-board.ts'
@@ -64,6 +64,9 @@ function untilSignal(): Promise<void> {
 async function run(config: Config, signalled: Promise<void>): Promise<void> {
   const log = pino({ name: 'postern-controller', level: config.logLevel })
   log.info({ ...config }, 'controller starts')
+  const remedy = await findLostGenerations(config.state)
+  if (remedy !== undefined)
+    log.warn({ code: 'ERR_STATE_CORRUPT', remedy }, 'accepted generations are gone')
   const failed = Promise.withResolvers<never>()
   const core = joinCore(config, log, failed.reject)
   const { entrance, reconciler, board } = core

@@ -30,6 +30,19 @@ export async function clearTemp(state: string): Promise<void> {
   await rm(join(state, 'tmp'), { recursive: true, force: true })
 }
 
+/**
+ * What to do when the authority is there and no accepted generation is, or undefined: workloads get new UIDs then, and no
+ * sidecar's credential is good any more. Nothing is said of a state directory that is new.
+ */
+export async function findLostGenerations(state: string): Promise<string | undefined> {
+  const hasAuthority = await stat(join(state, 'ca')).then(
+    () => true,
+    () => false,
+  )
+  if (!hasAuthority || (await hasGeneration(state))) return undefined
+  return 'restore generations/ from a backup, or make a new join token for every workload: their UIDs are new ones'
+}
+
 /** State among the manifests would be read as manifests, at each of its own writes. */
 async function findOverlap({ manifests, state }: Places): Promise<string | undefined> {
   const folder = await realpath(manifests).catch(() => manifests)

@@ -193,7 +193,12 @@ t.test('keys that are gone are never made anew', async (t) => {
   renameSync(kept, ca)
   const third = startController(t, { manifests, state })
   await third.meshPort()
+  t.same(third.logged('accepted generations are gone'), [])
   t.match(await third.process.stop(), { code: 0, signal: null })
+  rmSync(join(state, 'generations'), { recursive: true })
+  const fourth = startController(t, { manifests, state })
+  await fourth.meshPort()
+  t.match(fourth.logged('accepted generations are gone'), [{ remedy: /new join token for every/ }])
 })
 
 t.test('SIGTERM in the midst of a write, twice, ends in order', async (t) => {

@@ -253,7 +253,10 @@ t.test('waits for a controller that is not there yet', async (t) => {
   const { folder, controller, begin } = await setUp(t)
   await controller.stop()
   const sidecar = await begin()
-  t.match(await problemOf(sidecar), { code: 'ERR_CONTROLLER_UNAVAILABLE' })
+  t.match(await problemOf(sidecar), {
+    code: 'ERR_CONTROLLER_UNAVAILABLE',
+    message: /cannot be reached: connect ECONNREFUSED 127\.0\.0\.1:\d+$/,
+  })
   t.equal(sidecar.current(), undefined)
   const again = await startController(join(folder, 'controller'), { port: controller.port })
   t.teardown(() => again.stop())

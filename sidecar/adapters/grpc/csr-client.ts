@@ -237,9 +237,17 @@ function parseAddress(text: string): { host: string; port: number } {
 }
 
 function unavailable(controller: string, cause: unknown): MeshError {
-  const { message } = cause instanceof Error ? cause : new Error(String(cause))
-  const text = `the controller at ${controller} cannot be reached: ${message}`
+  const text = `the controller at ${controller} cannot be reached: ${reasonOf(cause)}`
   return new MeshError('ERR_CONTROLLER_UNAVAILABLE', text, { retry: 'backoff', cause })
+}
+
+/** What failed, without the words that grpc-js wraps around it: `14 UNAVAILABLE: No connection established. Last error: …` */
+function reasonOf(cause: unknown): string {
+  const { details, message } = cause as Partial<grpc.ServiceError>
+  const text = details ?? message ?? String(cause)
+  return text
+    .replace(/^No connection established\. Last error: (?:Error: )?/, '')
+    .replace(/\.? ?Resolution note: ?$/, '')
 }
 
 function untrusted(controller: string, fault: string): MeshError {

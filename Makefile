@@ -18,7 +18,7 @@ node_modules: ## npm packages and the pinned Node, as package-lock.json says
 tools: node_modules ## Envoy and OPA, into the user's cache; .tools/ points there
 	@$(NODE) scripts/tools.ts
 
-test-tools: node_modules ## etcd and kube-apiserver, which the tests run, likewise
+test-tools: node_modules ## etcd, kube-apiserver, Prometheus and an OpenTelemetry collector, which the tests run
 	@$(NODE) scripts/tools.ts --test
 
 build: typecheck ## check the types; the TypeScript runs as it is

@@ -12,6 +12,9 @@ export interface DecisionRecord {
   /** RFC 3339 with nanosecond digits, UTC. */
   readonly timestamp: string
   readonly type: 'openpolicyagent.org/decision_logs'
+  /** W3C Trace Context: the trace, and the span in which the decision was asked for. */
+  readonly trace_id?: string
+  readonly span_id?: string
   /** Entrypoint of the deciding Rego, slash path; absent when rules decided. */
   readonly path?: string
   readonly labels: {
@@ -48,7 +51,5 @@ export interface DecisionRecord {
     readonly method?: string
     readonly path?: string
     readonly host?: string
-    readonly traceId?: string
-    readonly spanId?: string
   }
 }

@@ -7,10 +7,22 @@ import net from 'node:net'
 
 const [name = '', port = '0', upstream = '', ledgerPort = ''] = process.argv.slice(2)
 
+type Headers = http.IncomingHttpHeaders
+
+/** What a call carries on to the calls that it causes, so that they are one trace. Nobody else can know that. */
+function traceOf({ traceparent, tracestate, ...headers }: Headers): Headers {
+  const id = headers['x-request-id']
+  return {
+    ...(traceparent === undefined ? {} : { traceparent }),
+    ...(tracestate === undefined ? {} : { tracestate }),
+    ...(id === undefined ? {} : { 'x-request-id': id }),
+  }
+}
+
 function call(
   path: string,
-  method: string,
   body: string,
+  trace: Headers,
 ): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const request = http.request(
@@ -18,8 +30,12 @@ function call(
         host: '127.0.0.1',
         port: Number(upstream),
         path,
-        method,
-        headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+        method: 'POST',
+        headers: {
+          ...trace,
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(body),
+        },
       },
       async (response) => {
         const chunks: Buffer[] = []
@@ -33,11 +49,11 @@ function call(
 }
 
 /** What each service does behind its front: web asks orders, orders asks payments, payments answers. */
-async function serve(path: string): Promise<unknown> {
+async function serve(path: string, trace: Headers): Promise<unknown> {
   if (name === 'web' && path === '/checkout')
-    return { orders: await call('/orders', 'POST', '{"item":"book"}') }
+    return { orders: await call('/orders', '{"item":"book"}', trace) }
   if (name === 'orders' && path === '/orders')
-    return { payments: await call('/charge', 'POST', '{"amount":25}') }
+    return { payments: await call('/charge', '{"amount":25}', trace) }
   return {}
 }
 
@@ -45,7 +61,8 @@ const server = http.createServer(async (request, response) => {
   try {
     for await (const chunk of request) void chunk
     const path = request.url ?? '/'
-    const did = request.method === 'POST' || path === '/checkout' ? await serve(path) : {}
+    const isOrder = request.method === 'POST' || path === '/checkout'
+    const did = isOrder ? await serve(path, traceOf(request.headers)) : {}
     response.writeHead(200, { 'content-type': 'application/json' })
     response.end(
       JSON.stringify({

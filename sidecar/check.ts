@@ -16,6 +16,7 @@ import { deadlineOf, lacksItsBody } from './core/input/arrival.ts'
 import { toRawAttributes, toRequestAttributes, toRequestSummary } from './core/input/attributes.ts'
 import type { SetChoice } from './core/policy/active-set.ts'
 import { RegoCall, type RegoPrograms } from './core/policy/rego-call.ts'
+import type { CheckCall } from './runtime/check-ports.ts'
 
 export interface CheckDeps {
   chooseSet(isBodyBuffered: boolean): SetChoice<RegoPrograms>
@@ -28,20 +29,12 @@ export interface CheckDeps {
   newId(): string
 }
 
-/** How the call came. */
-export interface CheckCall {
-  /** Whether Envoy was told to send bodies. */
-  readonly isBodyBuffered: boolean
-  /** Whether Envoy has given up. */
-  isCancelled(): boolean
-}
-
 export type Check = (request: CheckRequest, call: CheckCall) => CheckResponse
 
 export function createCheck(deps: CheckDeps): Check {
   return (request, call) => {
     const startNs = deps.nowNs()
-    const summary = toRequestSummary(request, deps.newId)
+    const summary = toRequestSummary(request, deps.newId, call.traceparent)
     const deadlineNs = deadlineOf(request, startNs)
     const isLate = (nowNs: bigint) => call.isCancelled() || nowNs > deadlineNs
     const hasBody = call.isBodyBuffered && !lacksItsBody(request)

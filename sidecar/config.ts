@@ -14,6 +14,8 @@ export interface SidecarConfig {
   readonly health: string | undefined
   /** A file, or `-` for stdout. */
   readonly decisionLog: string
+  /** A file, `-` for stdout, or undefined for none. */
+  readonly accessLog: string | undefined
   readonly envoy: string
   readonly concurrency: number
   readonly drainSeconds: number
@@ -72,6 +74,12 @@ export const SIDECAR_OPTIONS: readonly ConfigOption[] = [
     flag: 'decision-log',
     value: 'FILE|-',
     doc: 'where decisions are written, one JSON document a line; - is stdout',
+    default: '-',
+  },
+  {
+    flag: 'access-log',
+    value: 'FILE|-|off',
+    doc: 'where the access log is written, as far as the Mesh wants one, one JSON document a line; - is stdout',
     default: '-',
   },
   {
@@ -134,13 +142,18 @@ function toConfig(values: ReadonlyMap<string, string>, places: Places): SidecarC
   const optional = (flag: string) => text(flag) || undefined
   const path = (flag: string, fallback: string) => resolve(places.cwd, text(flag) || fallback)
   const state = path('state', '')
+  const target = (flag: string) => {
+    if (text(flag) === 'off' && flag === 'access-log') return undefined
+    return text(flag) === '-' ? '-' : path(flag, '')
+  }
   return {
     controller: text('controller'),
     state,
     joinTokenFile: optional('join-token-file') && path('join-token-file', ''),
     runDir: path('run-dir', join(state, 'run')),
     health: optional('health'),
-    decisionLog: text('decision-log') === '-' ? '-' : path('decision-log', ''),
+    decisionLog: target('decision-log') ?? '-',
+    accessLog: target('access-log'),
     envoy: path('envoy', join(places.packageRoot, '.tools/envoy')),
     concurrency: Number(text('concurrency')),
     drainSeconds: Number(text('drain-seconds')),

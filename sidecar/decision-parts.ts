@@ -8,9 +8,12 @@ import { FileBundleStore } from './adapters/fs/bundle-store.ts'
 import { DecisionLogFile } from './adapters/fs/decision-log-file.ts'
 import { SocketMark } from './adapters/fs/socket-mark.ts'
 import { createAccessLogService } from './adapters/grpc/als-server.ts'
+import { OtlpClient } from './adapters/grpc/otlp-client.ts'
+import { createTraceService } from './adapters/grpc/otlp-server.ts'
 import { BundleClient } from './adapters/http/bundle-client.ts'
 import { type CheckThreadData, spawnCheckThread } from './adapters/worker/check-thread.ts'
 import { LostCount } from './adapters/worker/lost-count.ts'
+import { SpansPending } from './adapters/worker/span-buffer.ts'
 import type { SidecarConfig } from './config.ts'
 import type { LogLabels } from './core/decision-log/record.ts'
 import type { RunPaths } from './core/envoy/bootstrap.ts'
@@ -20,9 +23,13 @@ import { createAccessLogRecorder } from './runtime/access-log-recorder.ts'
 import { startBundleLoop } from './runtime/bundle-loop.ts'
 import { startCheckWorker } from './runtime/check-worker.ts'
 import { DecisionTally } from './runtime/decision-tally.ts'
+import { SpanRelay } from './runtime/span-relay.ts'
+
+/** The last spans may take so long to reach the collector. */
+const SPANS_GRACE_MS = 1000
 
 export interface DecisionOptions {
-  readonly config: Pick<SidecarConfig, 'controller' | 'state' | 'decisionLog'>
+  readonly config: Pick<SidecarConfig, 'controller' | 'state' | 'decisionLog' | 'accessLog'>
   readonly paths: Pick<RunPaths, 'authzSocket'>
   readonly svid: Svid
   readonly version: string
@@ -41,17 +48,14 @@ export async function startDecisions(
   options: DecisionOptions,
   identity: IdentitySource,
 ): Promise<DecisionParts> {
-  const { config, log } = options
-  const shared = {
-    decisionLog: new DecisionLogFile(config.decisionLog),
-    labels: labelsOf(options),
-    lost: new LostCount(),
-    tally: new DecisionTally(),
-  }
+  const { log } = options
+  const shared = openShared(options)
+  const accessLog = openAccessLog(options)
   const worker = await startWorker(options, shared)
   const bundles = await startBundles(options, identity, worker)
   const recorder = createAccessLogRecorder({
     ...shared,
+    ...(accessLog === undefined ? {} : { accessLog }),
     worker,
     newId: randomUUID,
     log: log.child({ component: 'access-log' }),
@@ -61,20 +65,39 @@ export async function startDecisions(
     bundles: bundles.loop,
     bundleNotStored: () => bundles.loop.storeProblem(),
     requires: () => bundles.loop.requires(),
-    services: [createAccessLogService((entry) => recorder.record(entry))],
+    services: [
+      createAccessLogService((entry) => recorder.record(entry)),
+      createTraceService((request, target) => shared.spans.take(request, target)),
+    ],
     counted: () => ({
       bundles: { ...bundles.loop.figures(), isNewest: bundles.loop.problem() === undefined },
       tally: shared.tally.read(),
       workersReplaced: worker.replaced(),
       decisionsLost: recorder.lost() + shared.lost.value(),
+      access: recorder.access(),
+      spans: shared.spans.figures(),
     }),
-    reopen: () => worker.reopenLog(),
+    reopen: () => {
+      worker.reopenLog()
+      accessLog?.reopen()
+    },
     stop: async (forget) => {
       await bundles.stop()
       if (forget) await bundles.store.forget()
       await worker.stop(0)
+      await shared.spans.stop(SPANS_GRACE_MS)
+      accessLog?.close()
     },
   }
+}
+
+/** Nothing waits for it: a reader that doesn't keep up misses lines, and they are counted. */
+function openAccessLog({ config, log }: DecisionOptions): DecisionLogFile | undefined {
+  if (config.accessLog === undefined) return undefined
+  return new DecisionLogFile(config.accessLog, {
+    fullPipeWaitMs: 0,
+    onFault: (err) => log.error({ err }, 'access log not opened again; it goes on in the old file'),
+  })
 }
 
 /** Not the instance's id: that one is a secret, and the log is read by many. */
@@ -83,21 +106,40 @@ function labelsOf({ svid, version }: DecisionOptions): LogLabels {
   return { id: randomUUID(), version, workload, namespace }
 }
 
+/** What both threads write to and count in. */
+function openShared(options: DecisionOptions): Shared {
+  const { config, log } = options
+  return {
+    decisionLog: new DecisionLogFile(config.decisionLog, {
+      onFault: (err) =>
+        log.error({ err }, 'decision log not opened again; it goes on in the old file'),
+    }),
+    labels: labelsOf(options),
+    lost: new LostCount(),
+    tally: new DecisionTally(),
+    spansPending: new SpansPending(),
+    spans: new SpanRelay({ sink: new OtlpClient(), log: log.child({ component: 'spans' }) }),
+  }
+}
+
 interface Shared {
   readonly decisionLog: DecisionLogFile
   readonly labels: LogLabels
   readonly lost: LostCount
   readonly tally: DecisionTally
+  readonly spansPending: SpansPending
+  readonly spans: SpanRelay
 }
 
 function startWorker({ config, paths, log }: DecisionOptions, shared: Shared) {
-  const { decisionLog, labels, lost, tally } = shared
+  const { decisionLog, labels, lost, tally, spansPending, spans } = shared
   const data: CheckThreadData = {
     socketPath: paths.authzSocket,
     decisionLog: config.decisionLog,
     torn: decisionLog.torn,
     lost: lost.memory,
     tally: tally.sheet().memory,
+    spansPending: spansPending.memory,
     labels,
   }
   return startCheckWorker({
@@ -107,6 +149,11 @@ function startWorker({ config, paths, log }: DecisionOptions, shared: Shared) {
     decisionLog,
     labels,
     tally,
+    onSpans: (list) => {
+      spansPending.add(-list.length)
+      spans.takeDecisions(list)
+    },
+    onEnd: () => spans.drop(spansPending.reset(), 'the check worker ended'),
     log: log.child({ component: 'check-worker' }),
   })
 }

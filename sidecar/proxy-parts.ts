@@ -51,7 +51,7 @@ export interface ProxyPartsOptions {
 
 export type CountedReadings = Pick<
   ServingReadings,
-  'bundles' | 'tally' | 'workersReplaced' | 'decisionsLost'
+  'bundles' | 'tally' | 'workersReplaced' | 'decisionsLost' | 'access' | 'spans'
 >
 
 export interface ProxyDecisions {

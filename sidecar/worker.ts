@@ -3,7 +3,7 @@
  * In: bundles (as sets and compiled modules) from the main thread. Out: answers to Envoy; signs of life in shared memory.
  * Nothing else runs here, so that a policy that never ends stops only this thread, which the main thread then replaces.
  */
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
 import { MeshError } from '../common/errors.ts'
 import { DecisionLogFile } from './adapters/fs/decision-log-file.ts'
@@ -12,6 +12,7 @@ import { ProgramSet } from './adapters/wasm/program-set.ts'
 import type { CheckThreadData } from './adapters/worker/check-thread.ts'
 import { Heartbeat } from './adapters/worker/heartbeat.ts'
 import { LostCount } from './adapters/worker/lost-count.ts'
+import { SpanBuffer, SpansPending } from './adapters/worker/span-buffer.ts'
 import { createCheck } from './check.ts'
 import {
   type DecisionFacts,
@@ -20,6 +21,7 @@ import {
 } from './core/decision-log/record.ts'
 import { activateSet, chooseSet, PREVIOUS_SET_MS, type SetState } from './core/policy/active-set.ts'
 import { type Breaker, isOpen, sourceOf } from './core/policy/breaker.ts'
+import { toDecisionSpan } from './core/trace/decision-span.ts'
 import type { FromWorker, ToWorker, WorkerBundle } from './runtime/check-ports.ts'
 import { TallySheet } from './runtime/decision-tally.ts'
 
@@ -30,6 +32,8 @@ const hooks = { enter: enterPolicy, nowNs: wallNs }
 let log: DecisionLogFile | undefined
 let server: ExtAuthzServer | undefined
 let state: SetState<ProgramSet> = {}
+const pending = new SpansPending(data.spansPending)
+const spans = new SpanBuffer(pending, (list) => post({ kind: 'spans', spans: list }))
 let tally = new TallySheet(undefined, data.tally)
 let breakers: ReadonlyMap<string, Breaker> = new Map()
 /** Of the request that is being decided. */
@@ -47,12 +51,18 @@ const check = createCheck({
 function writeOrCount(facts: DecisionFacts): boolean {
   let isWritten = false
   tally.count(facts)
+  const span = toDecisionSpan(facts, newSpanId)
+  if (span !== undefined) spans.add(span)
   try {
     isWritten = log?.append(toDecisionRecord(data.labels, facts)) ?? false
   } finally {
     if (!isWritten) lost.add()
   }
   return isWritten
+}
+
+function newSpanId(): string {
+  return randomBytes(8).toString('hex')
 }
 
 /** Wall clock with the resolution of the monotonic one. Follows steps of the wall clock. */
@@ -103,7 +113,10 @@ function messageOf(error: unknown): string {
 
 async function start(message: Extract<ToWorker, { kind: 'start' }>): Promise<void> {
   try {
-    log = new DecisionLogFile(data.decisionLog, undefined, data.torn)
+    log = new DecisionLogFile(data.decisionLog, {
+      ...(data.torn === undefined ? {} : { torn: data.torn }),
+      onFault: (fault) => post({ kind: 'log-fault', message: messageOf(fault) }),
+    })
     breakers = message.breakers
     if (message.bundle !== undefined) await activate(message.bundle)
     server = await startExtAuthzServer({ socketPath: data.socketPath, check })
@@ -126,6 +139,7 @@ async function answerActivate(id: number, bundle: WorkerBundle): Promise<void> {
 
 async function stop(graceMs: number): Promise<void> {
   await server?.stop(graceMs)
+  spans.flush()
   log?.close()
   parentPort?.close()
 }

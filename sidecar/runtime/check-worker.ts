@@ -19,6 +19,7 @@ import {
 import { type Breaker, sourceOf, strike } from '../core/policy/breaker.ts'
 import { begin, causeOf, end, type Outage } from '../core/policy/outage.ts'
 import { LOOK_EVERY_MS, look, NOT_WATCHING } from '../core/policy/watchdog.ts'
+import type { DecisionSpan } from '../core/trace/decision-span.ts'
 import type { CheckWorker } from '../ports.ts'
 import type {
   CheckThread,
@@ -39,6 +40,9 @@ export interface CheckWorkerOptions {
   readonly decisionLog: DecisionLog
   readonly labels: LogLabels
   readonly tally: DecisionTally
+  readonly onSpans?: (spans: readonly DecisionSpan[]) => void
+  /** A worker has ended, whatever for. */
+  readonly onEnd?: () => void
   /** The workers' socket. */
   readonly socket: { mark(): void; isSame(): boolean }
   readonly log: Log
@@ -209,6 +213,7 @@ class CheckSupervisor implements SupervisedCheckWorker {
     thread.onMessage((message) => this.#hear(message, ready))
     thread.onEnd((error) => {
       ready.reject(new MeshError('ERR_INTERNAL', 'check worker ended', { cause: error }))
+      this.#options.onEnd?.()
       this.#onEnd(thread, error)
     })
     const start: ToWorker = { kind: 'start', bundle: this.#active, breakers: this.#breakers }
@@ -243,10 +248,17 @@ class CheckSupervisor implements SupervisedCheckWorker {
     if (message.kind === 'ready') ready.resolve()
     else if (message.kind === 'failed') ready.reject(new MeshError('ERR_CONFIG', message.message))
     else if (message.kind === 'activated') this.#pending.get(message.id)?.resolve()
+    else if (message.kind === 'spans') this.#options.onSpans?.(message.spans)
+    else if (message.kind === 'log-fault') this.#sayLogFault(message.message)
     else {
       const error = new MeshError('ERR_BUNDLE_INVALID', message.message)
       this.#pending.get(message.id)?.reject(error)
     }
+  }
+
+  #sayLogFault(reason: string): void {
+    const fields = { code: 'ERR_DECISION_LOG', reason }
+    this.#options.log.error(fields, 'decision log not opened again; it goes on in the old file')
   }
 
   #look(): void {

@@ -35,6 +35,7 @@ export function makeMesh(spec: Partial<MeshSpec> = {}): Mesh {
       outboundTrafficPolicy: { mode: 'RegistryOnly' },
       certificateAuthorityRef: { name: 'postern' },
       svid: { lifetimeSeconds: 86_400 },
+      telemetry: { accessLog: { mode: 'Off' } },
       ...spec,
     },
   }

@@ -4,13 +4,23 @@
 import { accessSync, constants } from 'node:fs'
 import { join } from 'node:path'
 
-export type Tool = 'envoy' | 'opa' | 'etcd' | 'kube-apiserver'
+export type Tool =
+  | 'envoy'
+  | 'opa'
+  | 'etcd'
+  | 'kube-apiserver'
+  | 'prometheus'
+  | 'promtool'
+  | 'otelcol'
 
 const MADE_BY: Readonly<Record<Tool, string>> = {
   envoy: 'make tools',
   opa: 'make tools',
   etcd: 'make test-tools',
   'kube-apiserver': 'make test-tools',
+  prometheus: 'make test-tools',
+  promtool: 'make test-tools',
+  otelcol: 'make test-tools',
 }
 
 /** Absolute path of a tool: POSTERN_<NAME> from the environment, else `.tools/<name>`. Throws when it can't be run. */

@@ -17,6 +17,7 @@ import { ClusterLoadAssignmentSchema } from '../../proto/gen/envoy/config/endpoi
 import { ListenerSchema } from '../../proto/gen/envoy/config/listener/v3/listener_pb.js'
 import { ActionSchema } from '../../proto/gen/envoy/config/rbac/v3/rbac_pb.js'
 import { RouteConfigurationSchema } from '../../proto/gen/envoy/config/route/v3/route_pb.js'
+import { OpenTelemetryConfigSchema } from '../../proto/gen/envoy/config/trace/v3/opentelemetry_pb.js'
 import {
   HttpGrpcAccessLogConfigSchema,
   TcpGrpcAccessLogConfigSchema,
@@ -42,7 +43,10 @@ import { CustomHeaderConfigSchema } from '../../proto/gen/envoy/extensions/http/
 import { file_envoy_extensions_matching_common_inputs_network_v3_network_inputs } from '../../proto/gen/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js'
 import { file_envoy_extensions_matching_common_inputs_ssl_v3_ssl_inputs } from '../../proto/gen/envoy/extensions/matching/common_inputs/ssl/v3/ssl_inputs_pb.js'
 import { file_envoy_extensions_matching_input_matchers_ip_v3_ip } from '../../proto/gen/envoy/extensions/matching/input_matchers/ip/v3/ip_pb.js'
+import { UuidRequestIdConfigSchema } from '../../proto/gen/envoy/extensions/request_id/uuid/v3/uuid_pb.js'
 import { PreviousHostsPredicateSchema } from '../../proto/gen/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.js'
+import { ParentBasedSamplerConfigSchema } from '../../proto/gen/envoy/extensions/tracers/opentelemetry/samplers/v3/parent_based_sampler_pb.js'
+import { TraceIdRatioBasedSamplerConfigSchema } from '../../proto/gen/envoy/extensions/tracers/opentelemetry/samplers/v3/trace_id_ratio_based_sampler_pb.js'
 import { InternalUpstreamTransportSchema } from '../../proto/gen/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream_pb.js'
 import { ProxyProtocolUpstreamTransportSchema } from '../../proto/gen/envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol_pb.js'
 import { RawBufferSchema } from '../../proto/gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js'
@@ -80,7 +84,9 @@ const registry = createRegistry(
   HttpRbacSchema,
   InternalUpstreamTransportSchema,
   NetworkRbacSchema,
+  OpenTelemetryConfigSchema,
   OriginalDstSchema,
+  ParentBasedSamplerConfigSchema,
   ProxyProtocolSchema,
   ProxyProtocolUpstreamTransportSchema,
   RawBufferSchema,
@@ -91,6 +97,8 @@ const registry = createRegistry(
   StringValueSchema,
   TcpGrpcAccessLogConfigSchema,
   TcpProxySchema,
+  TraceIdRatioBasedSamplerConfigSchema,
+  UuidRequestIdConfigSchema,
   TlsInspectorSchema,
   UpstreamTlsContextSchema,
   file_envoy_extensions_matching_common_inputs_network_v3_network_inputs,

@@ -23,6 +23,18 @@ export interface MeshSettings {
   /** Name of the CertificateAuthority that signs. */
   readonly certificateAuthority: string
   readonly svidLifetimeSeconds: number
+  readonly accessLog: AccessLogMode
+  /** Absent: no traces. */
+  readonly tracing?: TracingSettings
+}
+
+export type AccessLogMode = 'All' | 'Denied' | 'Off'
+
+export interface TracingSettings {
+  /** `host:port` of the collector. */
+  readonly endpoint: string
+  /** 0 to 100. */
+  readonly samplingPercent: number
 }
 
 export interface CertificateAuthoritySettings {

@@ -54,6 +54,8 @@ function toSettings(object: Mesh, ca: CertificateAuthoritySettings): MeshSetting
     outboundMode: spec.outboundTrafficPolicy.mode,
     certificateAuthority: ca.name,
     svidLifetimeSeconds: Math.min(spec.svid.lifetimeSeconds, ca.maxSvidLifetimeSeconds),
+    accessLog: spec.telemetry.accessLog.mode,
+    ...(spec.telemetry.tracing === undefined ? {} : { tracing: spec.telemetry.tracing }),
   }
 }
 

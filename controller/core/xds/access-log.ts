@@ -3,6 +3,7 @@
  * log. Source: envoy/extensions/access_loggers/grpc/v3/als.proto.
  */
 import { create } from '@bufbuild/protobuf'
+import { ACCESS_LOG_NAMES, ACCESS_LOG_TAGS, OUTBOUND_LOG_NAME } from '../../../common/telemetry.ts'
 import { PEER_STATE } from '../../../common/xds.ts'
 import {
   type AccessLog,
@@ -15,45 +16,55 @@ import {
   HttpGrpcAccessLogConfigSchema,
   TcpGrpcAccessLogConfigSchema,
 } from '../../../proto/gen/envoy/extensions/access_loggers/grpc/v3/als_pb.js'
+import type { MeshSettings } from '../model/mesh.ts'
 import { duration, pack } from './encode.ts'
 import { ACCESS_LOG_BUFFER_BYTES, ACCESS_LOG_FLUSH_MS } from './limits.ts'
 import { ACCESS_LOG_CLUSTER } from './names.ts'
 
 /** Request header that names the decision; Envoy makes it, whatever the client sent. */
 export const DECISION_ID_HEADER = 'x-postern-decision-id'
+type Observed = Pick<MeshSettings, 'accessLog' | 'tracing'>
+
 /** Envoy's entry knows nine methods by number, and only so. */
 const METHOD = ':method'
-const LOG_NAME = 'postern'
 
-export function buildHttpAccessLog(): AccessLog {
+/** Inbound logs carry decisions, whatever is written of them; outbound ones are only written. */
+export function buildHttpAccessLog(mesh: Observed): AccessLog {
+  return toHttpLog(buildCommon(ACCESS_LOG_NAMES[mesh.accessLog], mesh))
+}
+
+export function buildTcpAccessLog(mesh: Observed): AccessLog {
+  return toTcpLog(buildCommon(ACCESS_LOG_NAMES[mesh.accessLog], mesh))
+}
+
+/** The log of an inner listener (server-first.ts): who the peer is, it knows by filter state only. */
+export function buildPeerStateAccessLog(mesh: Observed): AccessLog {
+  const common = buildCommon(ACCESS_LOG_NAMES[mesh.accessLog], mesh)
+  return toTcpLog({ ...common, filterStateObjectsToLog: Object.values(PEER_STATE) })
+}
+
+export function buildOutboundHttpLogs(mesh: Observed): AccessLog[] {
+  return mesh.accessLog === 'All' ? [toHttpLog(buildCommon(OUTBOUND_LOG_NAME, mesh))] : []
+}
+
+export function buildOutboundTcpLogs(mesh: Observed): AccessLog[] {
+  return mesh.accessLog === 'All' ? [toTcpLog(buildCommon(OUTBOUND_LOG_NAME, mesh))] : []
+}
+
+function toHttpLog(commonConfig: CommonGrpcAccessLogConfig): AccessLog {
   return create(AccessLogSchema, {
     name: 'envoy.access_loggers.http_grpc',
     configType: {
       case: 'typedConfig',
       value: pack(HttpGrpcAccessLogConfigSchema, {
-        commonConfig: buildCommon(),
+        commonConfig,
         additionalRequestHeadersToLog: [DECISION_ID_HEADER, METHOD, 'x-request-id', 'traceparent'],
       }),
     },
   })
 }
 
-export function buildTcpAccessLog(): AccessLog {
-  return create(AccessLogSchema, {
-    name: 'envoy.access_loggers.tcp_grpc',
-    configType: {
-      case: 'typedConfig',
-      value: pack(TcpGrpcAccessLogConfigSchema, { commonConfig: buildCommon() }),
-    },
-  })
-}
-
-/** The log of an inner listener (server-first.ts): who the peer is, it knows by filter state only. */
-export function buildPeerStateAccessLog(): AccessLog {
-  const commonConfig = {
-    ...buildCommon(),
-    filterStateObjectsToLog: Object.values(PEER_STATE),
-  }
+function toTcpLog(commonConfig: CommonGrpcAccessLogConfig): AccessLog {
   return create(AccessLogSchema, {
     name: 'envoy.access_loggers.tcp_grpc',
     configType: {
@@ -63,9 +74,11 @@ export function buildPeerStateAccessLog(): AccessLog {
   })
 }
 
-function buildCommon(): CommonGrpcAccessLogConfig {
+function buildCommon(logName: string, mesh: Observed): CommonGrpcAccessLogConfig {
+  const isTold = mesh.accessLog !== 'Off' || mesh.tracing !== undefined
   return create(CommonGrpcAccessLogConfigSchema, {
-    logName: LOG_NAME,
+    logName,
+    customTags: isTold ? tags() : [],
     grpcService: {
       targetSpecifier: { case: 'envoyGrpc', value: { clusterName: ACCESS_LOG_CLUSTER } },
     },
@@ -73,4 +86,12 @@ function buildCommon(): CommonGrpcAccessLogConfig {
     bufferFlushInterval: duration(ACCESS_LOG_FLUSH_MS),
     bufferSizeBytes: ACCESS_LOG_BUFFER_BYTES,
   })
+}
+
+/** What an entry has no field for, by Envoy’s format operators. */
+function tags() {
+  return Object.entries(ACCESS_LOG_TAGS).map(([tag, value]) => ({
+    tag,
+    type: { case: 'value' as const, value },
+  }))
 }

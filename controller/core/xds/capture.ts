@@ -18,7 +18,8 @@ import {
 } from '../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
 import type { RouteConfiguration } from '../../../proto/gen/envoy/config/route/v3/route_pb.js'
 import { OriginalDstSchema } from '../../../proto/gen/envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.js'
-import type { Capture, Destination, MeshSettings, ServicePort } from '../model/mesh.ts'
+import type { Capture, Destination, ServicePort } from '../model/mesh.ts'
+import { buildOutboundTcpLogs } from './access-log.ts'
 import { buildCaptureMatcher } from './capture-matcher.ts'
 import {
   BLOCKED,
@@ -37,7 +38,7 @@ import {
   buildPlainDirectCluster,
 } from './cluster.ts'
 import { pack, socketAddress } from './encode.ts'
-import { buildServiceHttp } from './http-connection-manager.ts'
+import { buildServiceHttp, type Caller } from './http-connection-manager.ts'
 import * as limits from './limits.ts'
 import { buildServiceRoute } from './route.ts'
 import { buildServiceTcp, toTcpProxy } from './tcp-proxy.ts'
@@ -51,11 +52,8 @@ export interface CaptureParts {
 }
 
 /** `namespace` is the caller's: short host names are those of its own services. */
-export function buildCapture(
-  capture: Capture,
-  namespace: string,
-  mesh: MeshSettings,
-): CaptureParts {
+export function buildCapture(capture: Capture, namespace: string, caller: Caller): CaptureParts {
+  const { mesh } = caller
   const { services, mode } = capture
   const ports = services.flatMap((service) => service.ports)
   const takes = (isPlain: boolean) => (port: ServicePort) =>
@@ -65,7 +63,7 @@ export function buildCapture(
   const vips = services.filter(({ addresses }) => addresses.length > 0).flatMap((s) => s.ports)
   const hosts = hostPortsOf(services)
   return {
-    listeners: [buildListener(capture, { direct, plain, vips, hosts: [...hosts.keys()] })],
+    listeners: [buildListener(capture, { direct, plain, vips, hosts: [...hosts.keys()] }, caller)],
     destinations: [...vips, ...ports.filter(isHttp)],
     clusters: [
       ...direct.map((port) => buildDirectCluster(port, mesh)),
@@ -90,7 +88,11 @@ interface Chains {
   readonly hosts: readonly number[]
 }
 
-function buildListener(capture: Capture, { direct, plain, vips, hosts }: Chains): Listener {
+function buildListener(
+  capture: Capture,
+  { direct, plain, vips, hosts }: Chains,
+  caller: Caller,
+): Listener {
   const headers = largest(capture.services.flatMap((service) => service.ports))
   return create(ListenerSchema, {
     name: CAPTURE_LISTENER,
@@ -107,21 +109,25 @@ function buildListener(capture: Capture, { direct, plain, vips, hosts }: Chains)
     ],
     filterChainMatcher: buildCaptureMatcher(capture, hosts),
     filterChains: [
-      ...vips.map((port) => buildServiceChain(vipName(port), port)),
-      ...direct.map((port) => buildServiceChain(directName(port), port)),
-      ...plain.map((port) => buildServiceChain(plainDirectName(port), port)),
-      ...hosts.map((port) => buildChain(hostName(port), buildServiceHttp(hostName(port), headers))),
-      buildChain(BLOCKED, buildPlainTcp(BLOCKED)),
-      ...(capture.mode === 'AllowAny' ? [buildChain(PASSED, buildPlainTcp(PASSED))] : []),
+      ...vips.map((port) => buildServiceChain(vipName(port), port, caller)),
+      ...direct.map((port) => buildServiceChain(directName(port), port, caller)),
+      ...plain.map((port) => buildServiceChain(plainDirectName(port), port, caller)),
+      ...hosts.map((port) =>
+        buildChain(hostName(port), buildServiceHttp({ ...caller, route: hostName(port) }, headers)),
+      ),
+      buildChain(BLOCKED, buildPlainTcp(BLOCKED, caller)),
+      ...(capture.mode === 'AllowAny' ? [buildChain(PASSED, buildPlainTcp(PASSED, caller))] : []),
     ],
   })
 }
 
-function buildServiceChain(name: string, port: Destination): FilterChain {
+function buildServiceChain(name: string, port: Destination, caller: Caller): FilterChain {
   const { traffic } = port
   return buildChain(
     name,
-    isHttp(port) ? buildServiceHttp(name, traffic?.limits) : buildServiceTcp(name, traffic),
+    isHttp(port)
+      ? buildServiceHttp({ ...caller, route: name }, traffic?.limits)
+      : buildServiceTcp({ mesh: caller.mesh, cluster: name }, traffic),
   )
 }
 
@@ -129,8 +135,12 @@ function buildChain(name: string, filter: Filter): FilterChain {
   return create(FilterChainSchema, { name, filters: [filter] })
 }
 
-function buildPlainTcp(name: string): Filter {
-  return toTcpProxy({ statPrefix: name, clusterSpecifier: { case: 'cluster', value: name } })
+function buildPlainTcp(name: string, { mesh }: Caller): Filter {
+  return toTcpProxy({
+    statPrefix: name,
+    clusterSpecifier: { case: 'cluster', value: name },
+    accessLog: buildOutboundTcpLogs(mesh),
+  })
 }
 
 function isHttp({ protocol }: Destination): boolean {

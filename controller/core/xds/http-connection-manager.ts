@@ -21,7 +21,7 @@ import {
 } from '../../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import type { InboundPort, MeshSettings, OutboundPort } from '../model/mesh.ts'
 import type { InboundLimits } from '../model/traffic.ts'
-import { buildHttpAccessLog } from './access-log.ts'
+import { buildHttpAccessLog, buildOutboundHttpLogs } from './access-log.ts'
 import { buildBodyFilters } from './body-limit.ts'
 import { duration, fromAds, pack } from './encode.ts'
 import { buildExtAuthzSlot, buildHttpRbacSlot } from './extension-slot.ts'
@@ -36,6 +36,7 @@ import {
   buildTrailerHygiene,
 } from './request-hygiene.ts'
 import { buildAppRoute } from './route.ts'
+import { buildTracing, DECISION_TAGS, TRACE_HEADERS } from './tracing.ts'
 
 type HcmInit = MessageInitShape<typeof HttpConnectionManagerSchema>
 
@@ -43,8 +44,10 @@ type HcmInit = MessageInitShape<typeof HttpConnectionManagerSchema>
 export function buildInboundHttp(
   port: InboundPort,
   transport: Transport,
-  mesh: MeshSettings,
+  { mesh, service }: Caller,
 ): Filter {
+  // A trace begins where the mesh does: who is outside must not decide what is recorded here.
+  const isForeign = mesh.tracing !== undefined && transport === 'plaintext'
   return toFilter({
     ...buildCommon(`${listenerName('inbound', port.port)}/${transport}`),
     ...buildNormalization(),
@@ -62,27 +65,40 @@ export function buildInboundHttp(
       ...buildTrailerHygiene(port),
       buildRouter(),
     ],
-    earlyHeaderMutationExtensions: [buildHeaderHygiene()],
+    ...buildTracing(mesh, service, DECISION_TAGS),
+    earlyHeaderMutationExtensions: [buildHeaderHygiene(isForeign ? TRACE_HEADERS : [])],
     localReplyConfig: buildLocalReplies(),
-    accessLog: [buildHttpAccessLog()],
+    accessLog: [buildHttpAccessLog(mesh)],
   })
 }
 
+/** The mesh, and what traces call the workload. */
+export interface Caller {
+  readonly mesh: MeshSettings
+  readonly service: string
+}
+
 /** The chain of an outbound HTTP port: the router alone, since the server decides. */
-export function buildOutboundHttp(port: OutboundPort): Filter {
+export function buildOutboundHttp(port: OutboundPort, mesh: MeshSettings, service: string): Filter {
   const statPrefix = listenerName('outbound', port.port)
-  return buildServiceHttp(serviceClusterName(port), port.traffic?.limits, statPrefix)
+  const way = { mesh, service, route: serviceClusterName(port), statPrefix }
+  return buildServiceHttp(way, port.traffic?.limits)
+}
+
+export interface HttpWay extends Caller {
+  /** Name of the route configuration. */
+  readonly route: string
+  /** Default: the route's name. */
+  readonly statPrefix?: string
 }
 
 /** Towards what `route` names; `own` are the limits of who is called. */
-export function buildServiceHttp(
-  route: string,
-  own: InboundLimits = {},
-  statPrefix = route,
-): Filter {
+export function buildServiceHttp(way: HttpWay, own: InboundLimits = {}): Filter {
+  const { mesh, service, route, statPrefix = route } = way
   return toFilter({
     ...buildCommon(statPrefix),
     ...buildHeaderLimit(atLeastDefault(own)),
+    ...buildTracing(mesh, service),
     routeSpecifier: {
       case: 'rds',
       value: { configSource: fromAds(), routeConfigName: route },
@@ -91,6 +107,7 @@ export function buildServiceHttp(
     earlyHeaderMutationExtensions: [buildOutboundHygiene()],
     commonHttpProtocolOptions: { idleTimeout: duration(limits.INBOUND_IDLE_TIMEOUT_MS) },
     forwardClientCertDetails: HttpConnectionManager_ForwardClientCertDetails.SANITIZE,
+    accessLog: buildOutboundHttpLogs(mesh),
   })
 }
 

@@ -18,14 +18,20 @@ import { TlsInspectorSchema } from '../../../proto/gen/envoy/extensions/filters/
 import type { InboundPort, MeshSettings } from '../model/mesh.ts'
 import { buildChainMatcher } from './chain-matcher.ts'
 import { duration, pack, socketAddress } from './encode.ts'
-import { buildInboundHttp } from './http-connection-manager.ts'
+import { buildInboundHttp, type Caller } from './http-connection-manager.ts'
 import * as limits from './limits.ts'
 import { decidedAtOnce, isTcpChain, listenerName, type Transport, transportsOf } from './names.ts'
 import { buildServerFirstChain } from './server-first.ts'
 import { buildInboundTcp } from './tcp-proxy.ts'
 import { buildDownstreamTls } from './tls.ts'
 
-export function buildInboundListener(port: InboundPort, mesh: MeshSettings): Listener {
+/** `service` is what traces call the workload. */
+export function buildInboundListener(
+  port: InboundPort,
+  mesh: MeshSettings,
+  service = '',
+): Listener {
+  const caller = { mesh, service }
   return create(ListenerSchema, {
     name: listenerName('inbound', port.port),
     address: socketAddress(port.address, port.port),
@@ -36,7 +42,7 @@ export function buildInboundListener(port: InboundPort, mesh: MeshSettings): Lis
     enableReusePort: false,
     ...(port.mtls === 'DISABLE' ? {} : buildTlsInspector(port)),
     filterChainMatcher: buildChainMatcher(port.mtls),
-    filterChains: transportsOf(port).map((transport) => buildChain(port, transport, mesh)),
+    filterChains: transportsOf(port).map((transport) => buildChain(port, transport, caller)),
   })
 }
 
@@ -57,17 +63,18 @@ function buildTlsInspector(port: InboundPort) {
   }
 }
 
-function buildChain(port: InboundPort, transport: Transport, mesh: MeshSettings): FilterChain {
+function buildChain(port: InboundPort, transport: Transport, caller: Caller): FilterChain {
   return create(FilterChainSchema, {
     name: transport,
     transportSocketConnectTimeout: duration(limits.HANDSHAKE_TIMEOUT_MS),
-    ...(transport === 'tls' ? { transportSocket: buildDownstreamTls(port, mesh) } : {}),
-    filters: buildFilters(port, transport, mesh),
+    ...(transport === 'tls' ? { transportSocket: buildDownstreamTls(port, caller.mesh) } : {}),
+    filters: buildFilters(port, transport, caller),
   })
 }
 
-function buildFilters(port: InboundPort, transport: Transport, mesh: MeshSettings): Filter[] {
-  if (!isTcpChain(port, transport)) return [buildInboundHttp(port, transport, mesh)]
+function buildFilters(port: InboundPort, transport: Transport, caller: Caller): Filter[] {
+  const { mesh } = caller
+  if (!isTcpChain(port, transport)) return [buildInboundHttp(port, transport, caller)]
   return decidedAtOnce(port).includes(transport)
     ? buildServerFirstChain(port, transport, mesh)
     : buildInboundTcp(port, transport, mesh)

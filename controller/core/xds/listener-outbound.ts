@@ -5,14 +5,22 @@ import {
   type Listener,
   ListenerSchema,
 } from '../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
-import type { OutboundPort } from '../model/mesh.ts'
+import type { MeshSettings, OutboundPort } from '../model/mesh.ts'
 import { socketAddress } from './encode.ts'
 import { buildOutboundHttp } from './http-connection-manager.ts'
 import * as limits from './limits.ts'
 import { listenerName } from './names.ts'
 import { buildOutboundTcp } from './tcp-proxy.ts'
 
-export function buildOutboundListener(port: OutboundPort): Listener {
+/** `service` is what traces call the caller. */
+export function buildOutboundListener(
+  port: OutboundPort,
+  mesh: MeshSettings,
+  service: string,
+): Listener {
+  const filter =
+    port.protocol === 'TCP' ? buildOutboundTcp(port, mesh) : buildOutboundHttp(port, mesh, service)
+
   return create(ListenerSchema, {
     name: listenerName('outbound', port.port),
     address: socketAddress(port.address, port.port),
@@ -23,7 +31,7 @@ export function buildOutboundListener(port: OutboundPort): Listener {
     filterChains: [
       {
         name: 'app',
-        filters: [port.protocol === 'TCP' ? buildOutboundTcp(port) : buildOutboundHttp(port)],
+        filters: [filter],
       },
     ],
   })

@@ -28,10 +28,11 @@ const RESERVED_PREFIXES = ['x-envoy-', 'x-postern-']
 /** With this on an answer no Envoy tries the request again, whatever it retries on. */
 export const NOT_RETRIABLE_HEADER = 'x-envoy-ratelimited'
 
-/** Runs before any filter and before the log: removes reserved headers, then names the decision. */
-export function buildHeaderHygiene(): TypedExtensionConfig {
+/** Runs before any filter and before the log: removes reserved headers, then names the decision. `alsoRemoved` are names. */
+export function buildHeaderHygiene(alsoRemoved: readonly string[] = []): TypedExtensionConfig {
   const nameDecision = { action: { case: 'append', value: setHeader('%UNIQUE_ID%') } } as const
-  return buildMutations([...removeReserved(), nameDecision])
+  const others = alsoRemoved.map((value) => ({ action: { case: 'remove' as const, value } }))
+  return buildMutations([...removeReserved(), ...others, nameDecision])
 }
 
 /** The same towards a service: what the app says in reserved headers steers neither this Envoy nor the next. */

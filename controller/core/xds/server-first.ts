@@ -75,7 +75,7 @@ export function buildServerFirstChain(
 }
 
 /** The internal listeners of a server-first port; none for others. */
-export function buildInnerListeners(port: InboundPort): readonly Listener[] {
+export function buildInnerListeners(port: InboundPort, mesh: MeshSettings): readonly Listener[] {
   if (!port.serverFirst) return []
   const decide = decidedAtOnce(port).map((transport) =>
     buildInternal(decideName(port.port, transport), [
@@ -84,7 +84,7 @@ export function buildInnerListeners(port: InboundPort): readonly Listener[] {
         ...goOn(decideName(port.port, transport), admitName(port.port)),
         upstreamConnectMode: UpstreamConnectMode.ON_DOWNSTREAM_DATA,
         maxEarlyDataBytes: limits.CONNECTION_BUFFER_BYTES,
-        accessLog: [buildPeerStateAccessLog()],
+        accessLog: [buildPeerStateAccessLog(mesh)],
       }),
     ]),
   )

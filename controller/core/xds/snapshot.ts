@@ -50,9 +50,11 @@ export function buildSnapshot(
   parts: SnapshotParts,
 ): XdsSnapshot {
   const { inbound, outbound, policySet, capture, namespace } = workload
-  const captured = capture === undefined ? NO_CAPTURE : captureOf(capture, namespace, mesh)
+  // OpenTelemetry's names: in traces a service is told from one of the same name by its namespace.
+  const service = mesh.tracing === undefined ? '' : `${workload.service}.${namespace}`
+  const captured = capture === undefined ? NO_CAPTURE : captureOf(capture, namespace, mesh, service)
   const called = distinctServices([...outbound, ...captured.destinations])
-  const services = called.map((port) => service(port, mesh))
+  const services = called.map((port) => calledService(port, mesh))
   const resources = new Map<TypeUrl, readonly XdsResource[]>([
     [TYPE_URLS.secret, [trustBundleSecret(parts.trustBundle)]],
     [
@@ -69,9 +71,9 @@ export function buildSnapshot(
     [
       TYPE_URLS.listener,
       [
-        ...inbound.map((port) => inboundListener(port, mesh)),
-        ...inbound.flatMap(innerListeners),
-        ...outbound.map(outboundListener),
+        ...inbound.map((port) => inboundListener(port, mesh, service)),
+        ...inbound.flatMap((port) => innerListeners(port, mesh)),
+        ...outbound.map((port) => outboundListener(port, mesh, service)),
         ...captured.listeners,
       ],
     ],
@@ -80,7 +82,7 @@ export function buildSnapshot(
       distinct([...routedServices(outbound).map(serviceRoute), ...captured.routes]),
     ],
   ])
-  const requires = requiredBy(workload)
+  const requires = requiredBy(workload, mesh)
   const snapshot = {
     ...toXdsSnapshot(resources),
     ...(requires.length === 0 ? {} : { requires }),
@@ -91,9 +93,10 @@ export function buildSnapshot(
 }
 
 /** What a sidecar must know; a resource that leans on a newer one, or on its bootstrap, adds its token here. */
-function requiredBy({ inbound, policySet }: Workload): readonly string[] {
+function requiredBy({ inbound, policySet }: Workload, mesh: MeshSettings): readonly string[] {
   const ports: readonly Feature[] = inbound.some((p) => p.serverFirst) ? ['port/serverFirst'] : []
-  return [...new Set([...(policySet.requires ?? []), ...ports])].sort()
+  const logs: readonly Feature[] = mesh.accessLog === 'All' ? ['log/outbound'] : []
+  return [...new Set([...(policySet.requires ?? []), ...ports, ...logs])].sort()
 }
 
 const trustBundleSecret = remember((roots: readonly Uint8Array[]) =>
@@ -103,33 +106,38 @@ const appCluster = remember((port: InboundPort) => encode(ClusterSchema, buildAp
 const innerClusters = remember((port: InboundPort) =>
   buildInnerClusters(port).map((cluster) => encode(ClusterSchema, cluster)),
 )
-const innerListeners = remember((port: InboundPort) =>
-  buildInnerListeners(port).map((listener) => encode(ListenerSchema, listener)),
+const innerListeners = remember((port: InboundPort, mesh: MeshSettings) =>
+  buildInnerListeners(port, mesh).map((listener) => encode(ListenerSchema, listener)),
 )
-const service = remember(buildService)
+const calledService = remember(buildService)
 const extensionConfigs = remember((port: InboundPort, set: PolicySet) =>
   buildExtensionConfigs(port, set).map((config) => encode(TypedExtensionConfigSchema, config)),
 )
-const inboundListener = remember((port: InboundPort, mesh: MeshSettings) =>
-  encode(ListenerSchema, buildInboundListener(port, mesh)),
+const inboundListener = remember((port: InboundPort, mesh: MeshSettings, service: string) =>
+  encode(ListenerSchema, buildInboundListener(port, mesh, service)),
 )
 const serviceRoute = remember((port: OutboundPort) =>
   encode(RouteConfigurationSchema, buildServiceRoute(port)),
 )
-const outboundListener = remember((port: OutboundPort) =>
-  encode(ListenerSchema, buildOutboundListener(port)),
+const outboundListener = remember((port: OutboundPort, mesh: MeshSettings, service: string) =>
+  encode(ListenerSchema, buildOutboundListener(port, mesh, service)),
 )
 
 /** What is made of a capture, encoded. */
-const captureOf = remember((capture: Capture, namespace: string, mesh: MeshSettings) => {
-  const { destinations, listeners, clusters, routes } = buildCapture(capture, namespace, mesh)
-  return {
-    destinations,
-    listeners: listeners.map((listener) => encode(ListenerSchema, listener)),
-    clusters: clusters.map((cluster) => encode(ClusterSchema, cluster)),
-    routes: routes.map((route) => encode(RouteConfigurationSchema, route)),
-  }
-})
+const captureOf = remember(
+  (capture: Capture, namespace: string, mesh: MeshSettings, service: string) => {
+    const { destinations, listeners, clusters, routes } = buildCapture(capture, namespace, {
+      mesh,
+      service,
+    })
+    return {
+      destinations,
+      listeners: listeners.map((listener) => encode(ListenerSchema, listener)),
+      clusters: clusters.map((cluster) => encode(ClusterSchema, cluster)),
+      routes: routes.map((route) => encode(RouteConfigurationSchema, route)),
+    }
+  },
+)
 const NO_CAPTURE: ReturnType<typeof captureOf> = {
   destinations: [],
   listeners: [],

@@ -14,7 +14,7 @@ import {
 } from '../../../proto/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js'
 import type { InboundPort, MeshSettings, OutboundPort } from '../model/mesh.ts'
 import type { BackendTraffic } from '../model/traffic.ts'
-import { buildTcpAccessLog } from './access-log.ts'
+import { buildOutboundTcpLogs, buildTcpAccessLog } from './access-log.ts'
 import { duration, pack } from './encode.ts'
 import { buildNetworkRbacSlot } from './extension-slot.ts'
 import * as limits from './limits.ts'
@@ -30,7 +30,7 @@ export function buildInboundTcp(
     clusterSpecifier: { case: 'cluster', value: appClusterName(port) },
     upstreamConnectMode: UpstreamConnectMode.ON_DOWNSTREAM_DATA,
     maxEarlyDataBytes: limits.CONNECTION_BUFFER_BYTES,
-    accessLog: [buildTcpAccessLog()],
+    accessLog: [buildTcpAccessLog(mesh)],
     ...buildTcpLife(transport, mesh),
   })
   return [buildNetworkRbacSlot(port.port, transport), proxy]
@@ -51,22 +51,24 @@ export function buildTcpLife(transport: Transport, mesh: MeshSettings) {
   }
 }
 
-export function buildOutboundTcp(port: OutboundPort): Filter {
-  return buildServiceTcp(
-    serviceClusterName(port),
-    port.traffic,
-    listenerName('outbound', port.port),
-  )
+export function buildOutboundTcp(port: OutboundPort, mesh: MeshSettings): Filter {
+  const statPrefix = listenerName('outbound', port.port)
+  return buildServiceTcp({ mesh, cluster: serviceClusterName(port), statPrefix }, port.traffic)
+}
+
+export interface TcpWay {
+  readonly mesh: MeshSettings
+  readonly cluster: string
+  /** Default: the cluster's name. */
+  readonly statPrefix?: string
 }
 
 /** Towards a service, whose servers are behind `cluster`. */
-export function buildServiceTcp(
-  cluster: string,
-  traffic: BackendTraffic = {},
-  statPrefix = cluster,
-): Filter {
+export function buildServiceTcp(way: TcpWay, traffic: BackendTraffic = {}): Filter {
+  const { mesh, cluster, statPrefix = cluster } = way
   return toTcpProxy({
     statPrefix,
+    accessLog: buildOutboundTcpLogs(mesh),
     clusterSpecifier: { case: 'cluster', value: cluster },
     idleTimeout: duration(traffic.idleTimeoutMs ?? limits.TCP_IDLE_TIMEOUT_MS),
     maxConnectAttempts: 1 + (traffic.retries?.attempts ?? limits.RETRIES),

@@ -1,7 +1,7 @@
 /**
- * The decision log as a file or standard output: one JSON line a record, appended synchronously, so that a record is
+ * The decision log, or the access log, as a file or standard output: one JSON line a record, appended synchronously, so that a record is
  * with the kernel before the answer leaves. Two threads may append to one file; each line is one write.
- * A file that was rotated away is opened anew.
+ * A file that was rotated away is opened anew; while that fails, records go on to the one that was rotated away.
  */
 import { closeSync, fstatSync, openSync, readSync, statSync, writeSync } from 'node:fs'
 
@@ -18,25 +18,36 @@ const ROTATION_CHECK_MS = 1000
 const FULL_PIPE_WAIT_MS = 50
 const FULL_PIPE_STEP_MS = 2
 
+export interface LogFileOptions {
+  readonly monotonicMs?: () => number
+  /** `torn` of the other thread that writes to this target. */
+  readonly torn?: SharedArrayBuffer
+  /** How long a record may wait for the reader of a pipe. */
+  readonly fullPipeWaitMs?: number
+  /** Told once when a rotated file can't be opened again, until it can. */
+  readonly onFault?: (fault: unknown) => void
+}
+
 export class DecisionLogFile {
   readonly #path: string | undefined
   readonly #nowMs: () => number
+  readonly #waitMs: number
+  readonly #onFault: (fault: unknown) => void
+  #isFaulty = false
   #fd: number
   #checkedAtMs: number
   /** The last line was written in part: the next one, of whichever thread, starts on a line of its own. */
   readonly torn: SharedArrayBuffer
   readonly #torn: Int32Array
 
-  /** `torn` is that of the other thread that writes to this target. Throws when the file can't be opened. */
-  constructor(
-    target: DecisionLogTarget,
-    monotonicMs: () => number = () => performance.now(),
-    torn: SharedArrayBuffer = new SharedArrayBuffer(4),
-  ) {
-    this.#nowMs = monotonicMs
-    this.torn = torn
-    this.#torn = new Int32Array(torn)
-    this.#checkedAtMs = monotonicMs()
+  /** Throws when the file can't be opened. */
+  constructor(target: DecisionLogTarget, options: LogFileOptions = {}) {
+    this.#nowMs = options.monotonicMs ?? (() => performance.now())
+    this.#waitMs = options.fullPipeWaitMs ?? FULL_PIPE_WAIT_MS
+    this.#onFault = options.onFault ?? (() => {})
+    this.torn = options.torn ?? new SharedArrayBuffer(4)
+    this.#torn = new Int32Array(this.torn)
+    this.#checkedAtMs = this.#nowMs()
     this.#path = target === '-' ? undefined : target
     this.#fd = this.#path === undefined ? STDOUT_FD : open(this.#path)
     if (this.#path !== undefined && endsWithinLine(this.#path)) Atomics.store(this.#torn, 0, 1)
@@ -49,7 +60,7 @@ export class DecisionLogFile {
       const json = `${JSON.stringify(record)}\n`
       const isTorn = Atomics.exchange(this.#torn, 0, 0) === 1
       const bytes = Buffer.from(isTorn ? `\n${json}` : json)
-      const written = writeWhole(this.#fd, bytes)
+      const written = writeWhole(this.#fd, bytes, this.#waitMs)
       if (written === bytes.length) return true
       if (isTorn || written > 0) Atomics.store(this.#torn, 0, 1)
       return false
@@ -58,11 +69,18 @@ export class DecisionLogFile {
     }
   }
 
-  /** Opens the path again, after a rotation. Keeps the old file when that fails. */
+  /** Opens the path again, after a rotation. Keeps the old file when that fails, says so, and tries again. */
   reopen(): void {
-    if (this.#path === undefined) return
+    if (this.#path === undefined || this.#fd === CLOSED) return
     const old = this.#fd
-    this.#fd = open(this.#path)
+    try {
+      this.#fd = open(this.#path)
+    } catch (fault) {
+      if (!this.#isFaulty) this.#onFault(fault)
+      this.#isFaulty = true
+      return
+    }
+    this.#isFaulty = false
     Atomics.store(this.#torn, 0, Number(endsWithinLine(this.#path)))
     closeSync(old)
   }
@@ -75,9 +93,18 @@ export class DecisionLogFile {
   #followRotation(): void {
     this.#checkedAtMs = this.#nowMs()
     if (this.#path === undefined) return
-    const now = statSync(this.#path, { throwIfNoEntry: false })
+    const now = statOf(this.#path)
     const opened = fstatSync(this.#fd)
     if (now === undefined || now.ino !== opened.ino || now.dev !== opened.dev) this.reopen()
+  }
+}
+
+/** A path that can't be looked at, its folder gone or closed to us, is no file either. */
+function statOf(path: string) {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch {
+    return undefined
   }
 }
 
@@ -102,7 +129,7 @@ function endsWithinLine(path: string): boolean {
 }
 
 /** How many bytes could be written. */
-function writeWhole(fd: number, bytes: Uint8Array): number {
+function writeWhole(fd: number, bytes: Uint8Array, waitMs: number): number {
   let written = 0
   let waitedMs = 0
   while (written < bytes.length) {
@@ -110,7 +137,7 @@ function writeWhole(fd: number, bytes: Uint8Array): number {
       written += writeSync(fd, bytes, written)
     } catch (error) {
       const isFull = (error as NodeJS.ErrnoException).code === 'EAGAIN'
-      if (!isFull || waitedMs >= FULL_PIPE_WAIT_MS) return written
+      if (!isFull || waitedMs >= waitMs) return written
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, FULL_PIPE_STEP_MS)
       waitedMs += FULL_PIPE_STEP_MS
     }

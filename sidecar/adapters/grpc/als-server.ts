@@ -23,8 +23,11 @@ export function createAccessLogService(onEntry: (entry: AccessLogEntry) => void)
         call: ServerReadableStream<StreamAccessLogsMessage, StreamAccessLogsResponse>,
         reply: sendUnaryData<StreamAccessLogsResponse>,
       ): void => {
+        // Said once, by the stream's first message.
+        let logName = ''
         call.on('data', (message: StreamAccessLogsMessage) => {
-          for (const entry of entriesOf(message)) onEntry(entry)
+          logName = message.identifier?.logName ?? logName
+          for (const entry of entriesOf(message, logName)) onEntry(entry)
         })
         call.on('end', () => reply(null, create(StreamAccessLogsResponseSchema)))
         call.on('error', () => undefined)
@@ -33,12 +36,15 @@ export function createAccessLogService(onEntry: (entry: AccessLogEntry) => void)
   }
 }
 
-function entriesOf({ logEntries }: StreamAccessLogsMessage): readonly AccessLogEntry[] {
+function entriesOf(
+  { logEntries }: StreamAccessLogsMessage,
+  logName: string,
+): readonly AccessLogEntry[] {
   switch (logEntries.case) {
     case 'httpLogs':
-      return logEntries.value.logEntry.map((entry) => ({ protocol: 'http', entry }))
+      return logEntries.value.logEntry.map((entry) => ({ logName, protocol: 'http', entry }))
     case 'tcpLogs':
-      return logEntries.value.logEntry.map((entry) => ({ protocol: 'tcp', entry }))
+      return logEntries.value.logEntry.map((entry) => ({ logName, protocol: 'tcp', entry }))
     default:
       return []
   }

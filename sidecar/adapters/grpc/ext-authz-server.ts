@@ -59,6 +59,7 @@ function toHandler(check: Check) {
     try {
       response = check(call.request, {
         isBodyBuffered: isBodyBuffered(call.metadata),
+        ...traceOf(call.metadata),
         isCancelled: () => call.cancelled,
       })
     } catch {
@@ -72,6 +73,11 @@ function toHandler(check: Check) {
 /** Absent means no: a request must not be judged by a body that was never sent. */
 function isBodyBuffered(metadata: Metadata): boolean {
   return metadata.get(BODY_METADATA)[0] === '1'
+}
+
+function traceOf(metadata: Metadata): { readonly traceparent?: string } {
+  const [traceparent] = metadata.get('traceparent')
+  return typeof traceparent === 'string' ? { traceparent } : {}
 }
 
 function removeOldSocket(path: string): void {

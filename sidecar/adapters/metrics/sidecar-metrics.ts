@@ -40,6 +40,8 @@ export interface ServingReadings {
   readonly workersReplaced: number
   readonly decisionsLost: number
   readonly decisionLogGaps: number
+  readonly access: { readonly written: number; readonly lost: number }
+  readonly spans: { readonly exported: number; readonly dropped: number }
   readonly envoyScrapeFailures: number
 }
 
@@ -72,6 +74,7 @@ export class SidecarMetrics {
     this.#declareDecisions()
     this.#declareChecks()
     this.#declareLosses()
+    this.#declareLogsAndSpans()
     this.#declareEnvoy()
     this.metrics.collectProcess()
   }
@@ -233,6 +236,33 @@ export class SidecarMetrics {
       'decision_log_gaps_total',
       'times that Envoy crashed or was killed while it served: Envoy’s own decisions (RBAC) of up to 200 ms before are not in the decision log, and dropped ones of up to 5 s before are not counted',
       (s) => s.decisionLogGaps,
+      'counter',
+    )
+  }
+
+  #declareLogsAndSpans(): void {
+    this.#serving(
+      'access_log_entries_total',
+      'lines written to the access log',
+      ({ access }) => access.written,
+      'counter',
+    )
+    this.#serving(
+      'access_log_lost_total',
+      'lines that could not be written to the access log: disk full, or nobody reads the pipe',
+      ({ access }) => access.lost,
+      'counter',
+    )
+    this.#serving(
+      'spans_exported_total',
+      'spans that the collector took, Envoy’s and the sidecar’s own',
+      ({ spans }) => spans.exported,
+      'counter',
+    )
+    this.#serving(
+      'spans_dropped_total',
+      'spans that the collector did not get: it was away for 30 s, took too little (4 MiB wait at most), or refused them',
+      ({ spans }) => spans.dropped,
       'counter',
     )
   }

@@ -17,6 +17,8 @@ export interface CheckThreadData {
   readonly lost?: SharedArrayBuffer
   /** Of the TallySheet that counts while there is no policy set. */
   readonly tally: SharedArrayBuffer
+  /** SpansPending's memory. */
+  readonly spansPending?: SharedArrayBuffer
   readonly labels: LogLabels
 }
 

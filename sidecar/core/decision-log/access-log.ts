@@ -4,8 +4,10 @@
  * and gave no answer. What the sidecar answered it has logged itself, and what no filter decided is no decision.
  * Source: Envoy's RBAC filters (dynamic metadata, `rbac_access_denied_matched_policy[…]`), ext_authz (`ext_authz_error`).
  */
+
 import { decide } from '../../../common/authz/combine.ts'
 import type { PolicySet } from '../../../common/policy-set.ts'
+import { OUTBOUND_LOG_NAME } from '../../../common/telemetry.ts'
 import { RequestMethod } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
 import {
   type AccessLogCommon,
@@ -17,9 +19,10 @@ import { readLoggedPeer } from './peer.ts'
 import { nameRuling, type RbacRuling } from './rbac-ruling.ts'
 import type { DecisionFacts, RequestSummary } from './record.ts'
 
+/** `logName` says what is to be written of it (common/telemetry.ts). */
 export type AccessLogEntry =
-  | { readonly protocol: 'http'; readonly entry: HTTPAccessLogEntry }
-  | { readonly protocol: 'tcp'; readonly entry: TCPAccessLogEntry }
+  | { readonly logName: string; readonly protocol: 'http'; readonly entry: HTTPAccessLogEntry }
+  | { readonly logName: string; readonly protocol: 'tcp'; readonly entry: TCPAccessLogEntry }
 
 export interface AccessLogContext {
   /** The set in force; undefined: none yet. */
@@ -36,15 +39,24 @@ export interface AccessLogContext {
 const RBAC_METADATA = 'envoy.filters.http.rbac'
 const RBAC_DENIED = /^rbac_access_denied_matched_policy\[(.*)\]$/
 const EXT_AUTHZ_FAILED = 'ext_authz_error'
-const DECISION_ID = 'x-postern-decision-id'
+export const DECISION_ID = 'x-postern-decision-id'
 /** The tree's word for "everything is decided here": the enforced rules name who decided. */
 const DECIDED = 'decided'
+
+/** The last entry of a request or connection: others, of what goes on, have less. */
+export function isRequestEnd(common: AccessLogCommon): boolean {
+  return (
+    isOneOf(common, AccessLogType.DownstreamEnd) || isOneOf(common, AccessLogType.TcpConnectionEnd)
+  )
+}
 
 /** Undefined: the entry is no decision of Envoy's. */
 export function fromAccessLogEntry(
   entry: AccessLogEntry,
   context: AccessLogContext,
 ): DecisionFacts | undefined {
+  // The server decides, not its caller.
+  if (entry.logName === OUTBOUND_LOG_NAME) return undefined
   return entry.protocol === 'http' ? fromHttp(entry.entry, context) : fromTcp(entry.entry, context)
 }
 
@@ -53,7 +65,7 @@ function fromHttp(entry: HTTPAccessLogEntry, context: AccessLogContext): Decisio
   const isEnd = common !== undefined && isOneOf(common, AccessLogType.DownstreamEnd)
   if (!isEnd) return undefined
   const { request, response } = entry
-  const traceparent = request?.requestHeaders.traceparent
+  const traceparent = traceOf(common) ?? request?.requestHeaders.traceparent
   const summary: RequestSummary = {
     ...toSummary(common, request?.requestHeaders[DECISION_ID] ?? context.newId()),
     ...(request === undefined ? {} : { path: request.path, host: request.authority }),
@@ -69,10 +81,16 @@ function fromHttp(entry: HTTPAccessLogEntry, context: AccessLogContext): Decisio
 }
 
 /** As sent, when Envoy logs it; an older configuration logs the number of a method that it knows, or nothing. */
-function methodOf(request: HTTPAccessLogEntry['request']): { readonly method?: string } {
+export function methodOf(request: HTTPAccessLogEntry['request']): { readonly method?: string } {
   const sent = request?.requestHeaders[':method']
   if (sent !== undefined) return { method: sent }
   return request?.requestMethod ? { method: RequestMethod[request.requestMethod] ?? '' } : {}
+}
+
+/** The span of the request, where Envoy made one and says so. */
+function traceOf({ customTags }: AccessLogCommon): string | undefined {
+  const { trace_id: trace = '', span_id: span = '' } = customTags
+  return trace.length === 32 && span.length === 16 ? `00-${trace}-${span}-01` : undefined
 }
 
 /** What the RBAC filter says, by its metadata and, when it denied, by the response's details. */

@@ -1,8 +1,9 @@
 /**
- * What a decision log must not keep: credentials in headers, and long bodies.
+ * What a decision log must not keep: credentials in headers and query strings, and long bodies.
  * In: a Rego input and a policy's result. Out: copies that are safe to write, and the JSON pointers of what was changed.
  * Source: OPA decision logs, `masked` and `erased`.
  */
+import { isSecretParameter, MASK, maskQuery } from './mask-query.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -14,7 +15,6 @@ export interface Masked {
   readonly erased: readonly string[]
 }
 
-export const MASK = '[masked]'
 const SECRET_HEADERS: ReadonlySet<string> = new Set([
   ...['authorization', 'cookie', 'proxy-authorization', 'set-cookie', 'x-amz-security-token'],
   ...['ocp-apim-subscription-key', 'x-functions-key'],
@@ -32,6 +32,7 @@ export function maskInput(input: Fields): Masked {
   const masked: string[] = []
   const at = `/input/${HTTP.join('/')}`
   const changed: Record<string, unknown> = { ...http }
+  if (typeof http.path === 'string') changed.path = maskPath(http.path, `${at}/path`, masked)
   if (isFields(http.headers)) changed.headers = maskNames(http.headers, `${at}/headers`, masked)
   const headerMap = fieldsAt(http, ['headerMap'])
   if (headerMap !== undefined) changed.headerMap = maskHeaderMap(headerMap, at, masked)
@@ -41,8 +42,13 @@ export function maskInput(input: Fields): Masked {
     changed[name] = cutText(body)
     masked.push(`${at}/${name}`)
   }
-  const isCut = masked.some((p) => p.endsWith('ody'))
-  const { parsed_body: parsedBody, ...rest } = replaceHttp(input, changed)
+  const isCut = masked.some((p) => /ody$/.test(p) && p.startsWith(`${at}/`))
+  const query = isFields(input.parsed_query) ? maskParsed(input.parsed_query, masked) : undefined
+  const replaced = replaceHttp(
+    query === undefined ? input : { ...input, parsed_query: query },
+    changed,
+  )
+  const { parsed_body: parsedBody, ...rest } = replaced
   return isCut && parsedBody !== undefined
     ? { value: rest, masked, erased: ['/input/parsed_body'] }
     : {
@@ -68,9 +74,31 @@ export function maskResult(result: unknown): Masked {
   return { value: changed, masked, erased: [] }
 }
 
+function maskPath(path: string, at: string, masked: string[]): string {
+  const { value, names } = maskQuery(path)
+  if (names.length > 0) masked.push(at)
+  return value
+}
+
+/** Name → values, as Rego sees a query. */
+function maskParsed(query: Fields, masked: string[]): Fields {
+  return Object.fromEntries(
+    Object.entries(query).map(([name, values]) => {
+      if (!isSecretParameter(name)) return [name, values]
+      masked.push(`/input/parsed_query/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`)
+      return [name, [MASK]]
+    }),
+  )
+}
+
+/** Headers that hold a path of their own. */
+const PATH_HEADERS: ReadonlySet<string> = new Set([':path', 'referer', 'x-original-path'])
+
 function maskNames(headers: Fields, at: string, masked: string[]): Fields {
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => {
+      if (PATH_HEADERS.has(name) && typeof value === 'string')
+        return [name, maskPath(value, `${at}/${name}`, masked)]
       if (!isSecretHeader(name)) return [name, value]
       masked.push(`${at}/${name}`)
       return [name, MASK]

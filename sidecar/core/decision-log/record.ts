@@ -5,6 +5,7 @@
 import type { DecisionRecord, Lane } from '../../../common/decision.ts'
 import type { Verdict } from '../decision/verdict.ts'
 import { maskInput, maskResult } from './mask.ts'
+import { maskQuery } from './mask-query.ts'
 
 /** What is the same in each record of one sidecar. */
 export interface LogLabels {
@@ -48,9 +49,13 @@ export function toDecisionRecord(labels: LogLabels, facts: DecisionFacts): Decis
   const input = facts.input === undefined ? undefined : maskInput(facts.input)
   const result = maskResult(verdict.result)
   const masked = [...(input?.masked ?? []), ...result.masked]
+  const [, traceId, spanId] = TRACEPARENT.exec(request.traceparent ?? '') ?? []
   return {
     decision_id: request.decisionId,
     timestamp: formatTime(facts.timeNs),
+    ...(traceId === undefined || spanId === undefined
+      ? {}
+      : { trace_id: traceId, span_id: spanId }),
     type: 'openpolicyagent.org/decision_logs',
     ...(verdict.path === undefined ? {} : { path: verdict.path }),
     labels,
@@ -67,8 +72,7 @@ export function toDecisionRecord(labels: LogLabels, facts: DecisionFacts): Decis
 }
 
 function toPostern({ verdict, request, lane }: DecisionFacts): DecisionRecord['postern'] {
-  const { source, method, path, host, traceparent } = request
-  const [, traceId, spanId] = TRACEPARENT.exec(traceparent ?? '') ?? []
+  const { source, method, path, host } = request
   return {
     lane,
     allowed: verdict.allowed,
@@ -80,9 +84,8 @@ function toPostern({ verdict, request, lane }: DecisionFacts): DecisionRecord['p
     ...(verdict.failedOpen.length === 0 ? {} : { failedOpen: verdict.failedOpen }),
     ...(source === undefined ? {} : { source }),
     ...(method === undefined ? {} : { method }),
-    ...(path === undefined ? {} : { path }),
+    ...(path === undefined ? {} : { path: maskQuery(path).value }),
     ...(host === undefined ? {} : { host }),
-    ...(traceId === undefined || spanId === undefined ? {} : { traceId, spanId }),
   }
 }
 

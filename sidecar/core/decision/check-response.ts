@@ -19,11 +19,11 @@ const PERMISSION_DENIED = 7
 
 export function toCheckResponse(verdict: Verdict, decisionId: string): CheckResponse {
   return verdict.allowed
-    ? buildOk(verdict.mutation, decisionId)
-    : buildDenied(verdict.denial, decisionId)
+    ? buildOk(verdict.mutation, saidOf(verdict, decisionId))
+    : buildDenied(verdict.denial, saidOf(verdict, decisionId))
 }
 
-function buildOk(mutation: Mutation, decisionId: string): CheckResponse {
+function buildOk(mutation: Mutation, said: JsonObject): CheckResponse {
   return create(CheckResponseSchema, {
     status: { code: OK },
     httpResponse: {
@@ -36,11 +36,11 @@ function buildOk(mutation: Mutation, decisionId: string): CheckResponse {
         queryParametersToRemove: [...mutation.queryToRemove],
       },
     },
-    dynamicMetadata: withId(mutation.dynamicMetadata, decisionId),
+    dynamicMetadata: { ...mutation.dynamicMetadata, ...said },
   })
 }
 
-function buildDenied(denial: Denial, decisionId: string): CheckResponse {
+function buildDenied(denial: Denial, said: JsonObject): CheckResponse {
   assert(denial.status >= 300, 'a denial has an HTTP status that is no success')
   return create(CheckResponseSchema, {
     status: { code: PERMISSION_DENIED },
@@ -52,7 +52,7 @@ function buildDenied(denial: Denial, decisionId: string): CheckResponse {
         body: denial.body,
       },
     },
-    dynamicMetadata: withId(denial.dynamicMetadata, decisionId),
+    dynamicMetadata: { ...denial.dynamicMetadata, ...said },
   })
 }
 
@@ -61,7 +61,9 @@ function toHeader([key, value]: NameValue) {
   return create(HeaderValueOptionSchema, { header: { key, value } })
 }
 
-/** The plugin's own key for the id. */
-function withId(metadata: JsonObject, decisionId: string): JsonObject {
-  return { ...metadata, decision_id: decisionId }
+/** For the access log and traces. The first is the plugin's own key for the id. */
+function saidOf({ allowed, policy, rule, reason }: Verdict, decisionId: string): JsonObject {
+  const result = allowed ? 'allow' : 'deny'
+  const postern = { result, policy, reason, ...(rule === undefined ? {} : { rule }) }
+  return { decision_id: decisionId, postern }
 }

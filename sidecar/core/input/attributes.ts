@@ -39,13 +39,17 @@ export function toRequestAttributes(request: CheckRequest): RequestAttributes {
   }
 }
 
-/** For the log. `newId` makes the decision's id when Envoy sent none of the right form. */
-export function toRequestSummary(request: CheckRequest, newId: () => string): RequestSummary {
+/** For the log. `traced` is the span of the question, which beats what the caller said. `newId` makes the decision's id when Envoy sent none of the right form. */
+export function toRequestSummary(
+  request: CheckRequest,
+  newId: () => string,
+  traced?: string,
+): RequestSummary {
   const { source, request: inner } = request.attributes ?? {}
   const http = inner?.http
   const sent = http?.headers[DECISION_ID_HEADER] ?? ''
   const socket = socketOf(source)
-  const traceparent = http?.headers.traceparent
+  const traceparent = traced ?? http?.headers.traceparent
   return {
     decisionId: DECISION_ID.test(sent) ? sent : newId(),
     requestedBy: socket === undefined ? '' : `${socket.address}:${socket.port}`,

@@ -15,6 +15,7 @@ t.test('defaults', async (t) => {
       joinTokenFile: undefined,
       runDir: '/here/web/run',
       health: undefined,
+      accessLog: '-',
       decisionLog: '-',
       envoy: '/pkg/.tools/envoy',
       concurrency: 2,

@@ -27,6 +27,7 @@ export interface MeshSpec {
   readonly defaultAction: MeshDefaultAction
   readonly mtls: MeshMtls
   readonly outboundTrafficPolicy: MeshOutboundTrafficPolicy
+  readonly telemetry: MeshTelemetry
   readonly certificateAuthorityRef: MeshCertificateAuthorityRef
   readonly svid: MeshSvid
 }
@@ -64,6 +65,35 @@ export interface MeshOutboundTrafficPolicy {
    * `RegistryOnly`: such connections are closed, and HTTP requests to a host that no service has are answered 502. `AllowAny`: they go where they were sent, as they are. Both are counted. Default: `RegistryOnly`.
    */
   readonly mode: 'RegistryOnly' | 'AllowAny'
+}
+/**
+ * What proxies tell of the calls they carry, beside metrics and the decision log.
+ */
+export interface MeshTelemetry {
+  readonly accessLog: MeshAccessLog
+  readonly tracing?: MeshTracing
+}
+/**
+ * One JSON document for each request and each TCP connection, written by the sidecar (`--access-log`). A change replaces listeners: their connections are drained.
+ */
+export interface MeshAccessLog {
+  /**
+   * `All`: inbound and outbound. `Denied`: inbound, what was refused there. `Off`: none; the decision log has every decision all the same. Default: `Off`.
+   */
+  readonly mode: 'All' | 'Denied' | 'Off'
+}
+/**
+ * OpenTelemetry traces (W3C trace context): a span for each side of a call, and one for each decision of the sidecar. Absent: none. A change replaces listeners: their connections are drained.
+ */
+export interface MeshTracing {
+  /**
+   * `host:port` of a collector that takes OTLP over gRPC, without TLS: keep it on the node, or in the mesh.
+   */
+  readonly endpoint: string
+  /**
+   * Share of new traces that is recorded, 0 to 100. A call that belongs to a trace is recorded when its caller in the mesh recorded it; what comes without mutual TLS always begins a new one. Default: 1.
+   */
+  readonly samplingPercent: number
 }
 /**
  * The CertificateAuthority that signs the certificates of workloads.

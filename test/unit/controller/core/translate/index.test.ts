@@ -30,6 +30,7 @@ t.test('makes the model of two services', async (t) => {
     defaultMode: 'Enforce',
     mtlsMode: 'STRICT',
     tlsMinVersion: 'TLSv1_3',
+    accessLog: 'Off',
     outboundMode: 'RegistryOnly',
     certificateAuthority: 'postern',
     svidLifetimeSeconds: 86_400,

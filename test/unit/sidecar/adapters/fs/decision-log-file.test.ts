@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { DecisionLogFile } from '../../../../../sidecar/adapters/fs/decision-log-file.ts'
@@ -18,7 +18,7 @@ t.test('a line that a killed process left unfinished spoils no other', async (t)
   const path = join(tempDir(t), 'log')
   writeFileSync(path, '{"a":0}\n{"to')
   const main = new DecisionLogFile(path)
-  const worker = new DecisionLogFile(path, undefined, main.torn)
+  const worker = new DecisionLogFile(path, { torn: main.torn })
   t.equal(worker.append({ a: 1 }), true)
   t.equal(main.append({ a: 2 }), true)
   for (const log of [main, worker]) log.close()
@@ -64,11 +64,38 @@ t.test('reopen goes on in the new file after a rotation', async (t) => {
 t.test('a rotation is noticed without a signal', async (t) => {
   const path = join(tempDir(t), 'log')
   let nowMs = 0
-  const log = new DecisionLogFile(path, () => nowMs)
+  const log = new DecisionLogFile(path, { monotonicMs: () => nowMs })
   log.append({ n: 1 })
   rmSync(path)
   nowMs = 2000
   t.equal(log.append({ n: 2 }), true)
   log.close()
   t.equal(readFileSync(path, 'utf8'), '{"n":2}\n')
+})
+
+t.test('while a rotated file cannot be opened again, records go on to the old one', async (t) => {
+  let nowMs = 0
+  const faults: unknown[] = []
+  const dir = join(tempDir(t), 'logs')
+  mkdirSync(dir)
+  const path = join(dir, 'log')
+  const log = new DecisionLogFile(path, {
+    monotonicMs: () => nowMs,
+    onFault: (fault) => faults.push(fault),
+  })
+  log.append({ n: 1 })
+  renameSync(dir, `${dir}.old`)
+  for (const n of [2, 3]) {
+    nowMs += 1001
+    t.equal(log.append({ n }), true, 'nobody is refused for it')
+  }
+  log.reopen()
+  t.equal(faults.length, 1, 'said once')
+  t.match(faults[0], { code: 'ENOENT' })
+  mkdirSync(dir)
+  nowMs += 1001
+  t.equal(log.append({ n: 4 }), true)
+  log.close()
+  t.equal(readFileSync(join(`${dir}.old`, 'log'), 'utf8'), '{"n":1}\n{"n":2}\n{"n":3}\n')
+  t.equal(readFileSync(path, 'utf8'), '{"n":4}\n')
 })

@@ -43,6 +43,7 @@ function http(
 ): Parameters<typeof fromAccessLogEntry>[0] {
   const metadata = { filterMetadata: { 'envoy.filters.http.rbac': said } }
   return {
+    logName: 'postern',
     protocol: 'http',
     entry: fromJson(HTTPAccessLogEntrySchema, {
       commonProperties: common({ metadata, ...more }),
@@ -193,7 +194,7 @@ t.test('an entry without any decision is none', async (t) => {
   )
   t.equal(
     fromAccessLogEntry(
-      { protocol: 'http', entry: fromJson(HTTPAccessLogEntrySchema, {}) },
+      { logName: 'postern', protocol: 'http', entry: fromJson(HTTPAccessLogEntrySchema, {}) },
       context(),
     ),
     undefined,
@@ -211,13 +212,14 @@ t.test('several identities are shown as they are, a missing id is made', async (
       },
     },
   })
-  const facts = fromAccessLogEntry({ protocol: 'http', entry }, context())
+  const facts = fromAccessLogEntry({ logName: 'postern', protocol: 'http', entry }, context())
   t.same(facts?.request, { decisionId: 'new-id', requestedBy: '', source: 'a,c' })
   t.equal(facts?.timeNs, 7n)
 })
 
 function tcp(more: JsonObject): Parameters<typeof fromAccessLogEntry>[0] {
   return {
+    logName: 'postern',
     protocol: 'tcp',
     entry: fromJson(TCPAccessLogEntrySchema, { commonProperties: common(more) } as JsonValue, {
       registry: createRegistry(StringValueSchema),

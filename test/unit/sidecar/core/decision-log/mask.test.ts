@@ -1,10 +1,10 @@
 import t from 'tap'
 import {
-  MASK,
   MAX_BODY_BYTES,
   maskInput,
   maskResult,
 } from '../../../../../sidecar/core/decision-log/mask.ts'
+import { MASK } from '../../../../../sidecar/core/decision-log/mask-query.ts'
 
 const AT = '/input/attributes/request/http'
 

@@ -55,7 +55,7 @@ function rowsOf({ record, generation, locations }: ExplainedDecision): [string, 
     ['Generation:', generation],
     ['Recorded:', postern.shadow?.join(', ')],
     ['Failed open:', postern.failedOpen?.join(', ')],
-    ['Trace:', postern.traceId],
+    ['Trace:', record.trace_id],
   ]
   return rows.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]))
 }

@@ -192,7 +192,8 @@ async function traces(t: Test, stack: Stack, collector: Collector): Promise<void
   const services = ['orders.shop', 'payments.shop', 'web.shop']
   const isWhole = (spans: readonly CollectedSpan[]) =>
     services.every((service) => spans.some((s) => s.service === service && s.kind === SERVER)) &&
-    spans.some((s) => s.name === 'postern.decide')
+    spans.some((s) => s.name === 'postern.decide') &&
+    spans.filter((span) => !spans.some((s) => s.spanId === span.parentSpanId)).length === 1
   const spans = await waitFor(() => collector.traces().find(isWhole))
   for (const span of spans) {
     const parent = spans.find(({ spanId }) => spanId === span.parentSpanId)

@@ -12,6 +12,7 @@ import {
   parseFeatures,
 } from '../../../common/features.ts'
 import { toServiceDefinition } from '../../../common/grpc-service.ts'
+import { LogLimit } from '../../../common/log-limit.ts'
 import { TYPE_URLS, type TypeUrl, type XdsSnapshot } from '../../../common/xds.ts'
 import type { Node } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
 import { AggregatedDiscoveryService } from '../../../proto/gen/envoy/service/discovery/v3/ads_pb.js'
@@ -85,6 +86,8 @@ export class AdsServer {
   readonly #calls = new Set<Opened>()
   /** Every call that still holds memory, by workload UID, oldest first. */
   readonly #ofPeer = new Map<string, Set<Opened>>()
+  /** A refusal is counted and stands in the status, so that a line too many is no loss. */
+  readonly #refusals = new LogLimit({ nowMs: () => performance.now() })
   #snapshots: ReadonlyMap<string, XdsSnapshot> | undefined
 
   constructor(options: AdsServerOptions) {
@@ -198,7 +201,12 @@ export class AdsServer {
     const abilities = abilitiesOf(message.node)
     proxies.described(nodeId, abilities)
     const { features } = abilities
-    const parts = { proxies, log, ...(meter === undefined ? {} : { meter }) }
+    const parts = {
+      proxies,
+      log,
+      refusals: this.#refusals,
+      ...(meter === undefined ? {} : { meter }),
+    }
     opened.stream = new AdsStream({ call, nodeId, typeUrl, features, ...parts })
     opened.stream.offer(snapshot)
     return true
@@ -219,7 +227,9 @@ export class AdsServer {
       spiffeId,
       workloadUid,
     }
-    this.#options.log.warn(fields, 'xds refused: node is not the peer')
+    const leftOut = this.#refusals.take(workloadUid)
+    if (leftOut !== undefined)
+      this.#options.log.warn({ ...fields, leftOut }, 'xds refused: node is not the peer')
     end(call, grpc.status.PERMISSION_DENIED, 'node.id is not a workload of this certificate')
   }
 }

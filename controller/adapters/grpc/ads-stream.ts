@@ -22,6 +22,7 @@ import {
   toResponseMessage,
 } from '../../../common/delta-xds/wire.ts'
 import { missingFeatures } from '../../../common/features.ts'
+import type { LogLimit } from '../../../common/log-limit.ts'
 import { Outflow } from '../../../common/outflow.ts'
 import type { XdsSnapshot } from '../../../common/xds.ts'
 import type {
@@ -76,6 +77,8 @@ export interface AdsStreamOptions {
   readonly proxies: ProxyRecorder
   readonly meter?: XdsMeter
   readonly log: Logger
+  /** Outlives the stream: a proxy that refuses may come again and again. */
+  readonly refusals: LogLimit
 }
 
 export class AdsStream {
@@ -204,7 +207,11 @@ export class AdsStream {
         const message = effect.message.slice(0, MAX_MESSAGE)
         const names = blamedNames([...versions.keys()], effect.message)
         const shown = names.slice(0, MAX_SHOWN)
-        log.warn({ nodeId, typeUrl, names: shown, reason: message }, 'proxy refused resources')
+        const leftOut = this.#options.refusals.take(nodeId)
+        if (leftOut !== undefined) {
+          const fields = { nodeId, typeUrl, names: shown, reason: message, leftOut }
+          log.warn(fields, 'proxy refused resources')
+        }
         proxies.nacked(nodeId, typeUrl, names, message)
         break
       }

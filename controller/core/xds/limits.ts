@@ -2,12 +2,13 @@
  * Every time and size that Postern gives to Envoy, with its origin. Where Envoy's default fits, it is not set.
  * "Edge practice": https://www.envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge
  */
+import { CHECK_TIMEOUT_MS } from '../../../common/check-timeout.ts'
 
 /** Waiting for a TCP connection. Loopback and cluster networks connect in milliseconds; Envoy's 5 s hides a dead endpoint. */
 export const CONNECT_TIMEOUT_MS = 2000
 
 /** The sidecar's answer to a Check (DESIGN §6). */
-export const EXT_AUTHZ_TIMEOUT_MS = 500
+export const EXT_AUTHZ_TIMEOUT_MS = CHECK_TIMEOUT_MS
 
 /** The part of a body that a policy sees, where one reads it. Policies look at JSON commands, not at uploads. */
 export const EXT_AUTHZ_MAX_BODY_BYTES = 8192

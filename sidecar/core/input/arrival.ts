@@ -1,8 +1,8 @@
 /** How a CheckRequest came: until when Envoy waits for the answer, and whether the body that it should carry is there. */
+import { CHECK_TIMEOUT_MS } from '../../../common/check-timeout.ts'
 import type { CheckRequest } from '../../../proto/gen/envoy/service/auth/v3/external_auth_pb.js'
 
-/** Envoy's timeout of a Check, as the controller configures it (EXT_AUTHZ_TIMEOUT_MS). */
-const TIMEOUT_NS = 500_000_000n
+const TIMEOUT_NS = BigInt(CHECK_TIMEOUT_MS) * 1_000_000n
 
 /** Epoch nanoseconds. The request's own time is its headers' arrival: with a body, Envoy asks later by the upload's length. */
 export function deadlineOf(request: CheckRequest, receivedNs: bigint): bigint {

@@ -2,6 +2,7 @@
  * When the check worker gave no answer, and which policy's Rego was the cause: so that the record of a call that fell
  * into it names the policy. Pure; times are epoch nanoseconds.
  */
+import { CHECK_TIMEOUT_MS } from '../../../common/check-timeout.ts'
 
 export interface Outage {
   /** `namespace/name`. */
@@ -14,7 +15,7 @@ export interface Outage {
 /** The newest, as many as Envoy could report late. */
 const KEPT = 16
 /** Calls that wait in the worker began before, at most by ext_authz's own timeout. */
-const WAITING_NS = 500_000_000n
+const WAITING_NS = BigInt(CHECK_TIMEOUT_MS) * 1_000_000n
 /** Envoy needs a while to reach the new worker. */
 const RECONNECT_NS = 1_000_000_000n
 

@@ -49,6 +49,14 @@ export function makeRules(by: By, count: number, action: 'ALLOW' | 'DENY'): Poli
   }
 }
 
+/** With a policy in Rego that is about other requests: the sidecar must be asked about those, and only those. */
+export function withRego(set: PolicySet): PolicySet {
+  const rego = { entrypoint: 'a/allow', wasmDigest: '0'.repeat(64), data: {}, readsBody: false }
+  const other = { to: [operation({ paths: is('/elsewhere') })] }
+  const policy = makePolicy({ name: 'rego', rules: [other], rego })
+  return { ...set, policies: [...set.policies, policy].sort(comparePolicies) }
+}
+
 /** What Istio 1.2x writes for an AuthorizationPolicy with these rules. */
 export function makeFlat(by: By, count: number): JsonObject {
   const permission = (i: number): JsonObject =>

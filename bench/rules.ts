@@ -15,7 +15,8 @@ import { startBed } from '../test/kit/differential/run.ts'
 import { type Scope, withScope } from '../test/kit/differential/scope.ts'
 import { H2Load, type HeaderPair } from '../test/kit/h2-raw.ts'
 import { freePorts } from '../test/kit/ports.ts'
-import { type By, makeFlat, makeRules, pathOf, principalOf } from './rule-sets.ts'
+import { tempDir } from '../test/kit/tempdir.ts'
+import { type By, makeFlat, makeRules, pathOf, principalOf, withRego } from './rule-sets.ts'
 import { type BedListener, buildBed, type Filters } from './rules-bed.ts'
 import { type Cell, formatRules, type Shape, type SizeResult, writeRules } from './rules-page.ts'
 
@@ -44,15 +45,15 @@ interface Variant {
 function variantsOf(size: number): readonly Variant[] {
   return BYS.flatMap((by): Variant[] => {
     const set = makeRules(by, size, 'ALLOW')
-    const allow: Filters = { kind: 'tree', set, withCall: false }
-    const deny: Filters = { kind: 'tree', set: makeRules(by, size, 'DENY'), withCall: false }
-    const both: Filters = { kind: 'tree', set, withCall: true }
+    const allow: Filters = { kind: 'tree', set }
+    const deny: Filters = { kind: 'tree', set: makeRules(by, size, 'DENY') }
+    const mixed: Filters = { kind: 'tree', set: withRego(set) }
     const variants: Variant[] = [
       { shape: 'allow-hit', by, filters: allow, hits: true, allowed: true },
       { shape: 'allow-miss', by, filters: allow, hits: false, allowed: false },
       { shape: 'deny-hit', by, filters: deny, hits: true, allowed: false },
       { shape: 'deny-miss', by, filters: deny, hits: false, allowed: true },
-      { shape: 'both-slots', by, filters: both, hits: true, allowed: true },
+      { shape: 'with-rego', by, filters: mixed, hits: true, allowed: true },
     ]
     if (size > FLAT_MAX) return variants
     const flat: Filters = { kind: 'flat', rules: makeFlat(by, size) }
@@ -117,7 +118,8 @@ async function measureSize(t: Scope, size: number): Promise<SizeResult> {
   const listeners = filters.map(
     (f, i): BedListener => ({ name: `l${i}`, port: ports[i] ?? 0, filters: f }),
   )
-  const pid = await startBed(t, buildBed({ listeners, ca, server: pairs.server }), ports[0] ?? 0)
+  const bed = buildBed({ listeners, ca, server: pairs.server, folder: tempDir(t) })
+  const pid = await startBed(t, bed, ports[0] ?? 0)
   const open = (f: Filters, hits: boolean) =>
     openLoad(ports[filters.indexOf(f)] ?? 0, hits ? pairs.last : pairs.none)
   const baseline = async (f: Filters, allowed: boolean): Promise<Lane> => {

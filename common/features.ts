@@ -11,6 +11,8 @@ import type { Policy, PolicySet } from './policy-set.ts'
 
 /** Every token of this version, with what it stands for. A token never changes its meaning. */
 const FEATURE_DOCS = {
+  'authz/chain':
+    'what decides comes as one resource; records what Envoy allowed by the enforced rules alone',
   'log/outbound': 'tells outbound access logs from inbound ones',
   'port/serverFirst':
     'WorkloadEntry: inbound ports with `serverFirst`, which need internal listeners in Envoy’s bootstrap',

@@ -38,6 +38,8 @@ export interface XdsSnapshot {
   readonly resources: ReadonlyMap<TypeUrl, ReadonlyMap<string, XdsResource>>
   /** Tokens of common/features.ts that the proxy must have named to be given it. Absent: none. */
   readonly requires?: readonly string[]
+  /** For a proxy that has not named `lacking`: the same by older means, made when it is asked for. It needs what `requires` names no less. */
+  readonly older?: { readonly lacking: string; readonly snapshot: XdsSnapshot }
 }
 
 /** SDS names (DESIGN §6): the workload's own certificate and the trust bundle. */

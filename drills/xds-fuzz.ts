@@ -51,10 +51,15 @@ spec:
   return entries.join('---\n')
 }
 
+/** What decides at a port, as proxies of this version and older ones are given it. */
+function decidingNames(port: number): readonly string[] {
+  return ['authz', 'rbac', 'ext_authz'].map((part) => `${part}/${port}/tls`)
+}
+
 /** Everything that names a port or a path of another of the fuzzed workloads, or of the shop, is not its own. */
 function judgeFor(name: string): FuzzPeer['judge'] {
   const port = FIRST_PORT + NAMES.indexOf(name)
-  const own = new Set([`inbound/${port}`, `rbac/${port}/tls`, `ext_authz/${port}/tls`, SHARED])
+  const own = new Set([`inbound/${port}`, ...decidingNames(port), SHARED])
   const others = NAMES.filter((other) => other !== name)
   return (response: DeltaDiscoveryResponse) => {
     for (const { name: resource, resource: content } of response.resources) {
@@ -84,7 +89,7 @@ async function enlist(stack: Stack, teardown: { teardown(f: () => unknown): void
 
 function toPeers(fuzzed: readonly Fuzzed[]): FuzzPeer[] {
   const ports = NAMES.map((_, i) => FIRST_PORT + i)
-  const names = ports.flatMap((p) => [`inbound/${p}`, `rbac/${p}/tls`, `ext_authz/${p}/tls`])
+  const names = ports.flatMap((p) => [`inbound/${p}`, ...decidingNames(p)])
   return fuzzed.map(({ name, server }) => ({
     name,
     nodeId: server.nodeId,

@@ -11,8 +11,7 @@ import {
 } from '../../common/authz/arrival.ts'
 import { MeshError } from '../../common/errors.ts'
 import type { InboundPort } from '../../controller/core/model/mesh.ts'
-import { rbacName } from '../../controller/core/xds/names.ts'
-import type { AskedRequest, Version } from './asked.ts'
+import { type AskedRequest, decidingConfig, type Version } from './asked.ts'
 
 /** What policies see. */
 export interface Arrived {
@@ -79,19 +78,19 @@ export function findPort({ inbound }: Pick<Version, 'inbound'>, port: number): I
 
 /** Why TLS or the port's mode refuses; undefined: they take it. */
 function refuseConnection(
-  { extensions, trustDomain }: Version,
+  version: Version,
   { port, transport, principal }: AskedRequest,
 ): string | undefined {
-  if (extensions[rbacName(port, transport)] === undefined) {
+  if (decidingConfig(version, port, transport) === undefined) {
     return transport === 'plaintext'
       ? 'the port takes mutual TLS only: plaintext finds no filter chain and is closed'
       : 'the port takes no mutual TLS'
   }
   if (transport === 'plaintext') return undefined
   if (principal === undefined) return 'TLS handshake: a client certificate is required'
-  return principal.startsWith(`spiffe://${trustDomain}/`)
+  return principal.startsWith(`spiffe://${version.trustDomain}/`)
     ? undefined
-    : `TLS handshake: the certificate’s name is not of the trust domain ${trustDomain}`
+    : `TLS handshake: the certificate’s name is not of the trust domain ${version.trustDomain}`
 }
 
 function connectionNotes({ transport, principal }: AskedRequest): readonly string[] {

@@ -1,6 +1,7 @@
 /** The request that `postern explain request` is about, and what the controller said of its callee. Values only. */
 import type { SourceLocation } from '../../common/errors.ts'
 import type { InboundPort } from '../../controller/core/model/mesh.ts'
+import { authzName, rbacName } from '../../controller/core/xds/names.ts'
 
 /** As a client sends it: nothing is normalised yet. */
 export interface AskedRequest {
@@ -35,4 +36,13 @@ export interface Grounds {
   readonly connected: boolean
   readonly versions: readonly Version[]
   readonly locations: Readonly<Record<string, SourceLocation>>
+}
+
+/** In base64, what decides in this chain of an inbound port; undefined: there is no such chain. */
+export function decidingConfig(
+  { extensions }: Version,
+  port: number,
+  transport: AskedRequest['transport'],
+): string | undefined {
+  return extensions[authzName(port, transport)] ?? extensions[rbacName(port, transport)]
 }

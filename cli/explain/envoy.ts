@@ -3,16 +3,18 @@
  * In: the bytes that Envoy has. Out: the name of the action, and whether that is the end of it.
  */
 import { fromBinary } from '@bufbuild/protobuf'
-import { anyUnpack } from '@bufbuild/protobuf/wkt'
+import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt'
 import { MeshError } from '../../common/errors.ts'
-import { DECIDED } from '../../controller/core/lanes/http-rbac.ts'
 import { interpret } from '../../controller/core/lanes/interpret.ts'
-import { rbacName } from '../../controller/core/xds/names.ts'
 import { TypedExtensionConfigSchema } from '../../proto/gen/envoy/config/core/v3/extension_pb.js'
-import { RBACSchema as HttpRbacSchema } from '../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
+import { FilterChainConfigSchema } from '../../proto/gen/envoy/extensions/filters/http/filter_chain/v3/filter_chain_pb.js'
+import {
+  type RBAC as HttpRbac,
+  RBACSchema as HttpRbacSchema,
+} from '../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RBACSchema as NetworkRbacSchema } from '../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
 import type { Arrived } from './arrive.ts'
-import type { Version } from './asked.ts'
+import { decidingConfig, type Version } from './asked.ts'
 
 export interface EnvoyRuling {
   readonly protocol: 'http' | 'tcp'
@@ -24,10 +26,12 @@ export interface EnvoyRuling {
 }
 
 export function readEnvoy(version: Version, request: Arrived): EnvoyRuling {
-  const name = rbacName(request.port, request.transport)
-  const bytes = Buffer.from(version.extensions[name] ?? '', 'base64')
-  const { typedConfig } = fromBinary(TypedExtensionConfigSchema, bytes)
-  const http = typedConfig && anyUnpack(typedConfig, HttpRbacSchema)
+  const bytes = Buffer.from(
+    decidingConfig(version, request.port, request.transport) ?? '',
+    'base64',
+  )
+  const { name, typedConfig } = fromBinary(TypedExtensionConfigSchema, bytes)
+  const http = typedConfig && readHttp(typedConfig)
   const { principal, sourceAddress, port: destinationPort, method, path, host, headers } = request
   const connection = { principal, sourceAddress, destinationPort }
   if (http === undefined) {
@@ -37,14 +41,23 @@ export function readEnvoy(version: Version, request: Arrived): EnvoyRuling {
     return { protocol: 'tcp', allowed: said?.allowed === true, name: said?.name, isFinal: true }
   }
   const attributes = { protocol: 'http' as const, ...connection, method, path, host, headers }
-  const enforced = interpret(http.matcher, attributes)
+  const enforced = interpret(http.rules.matcher, attributes)
   if (enforced?.allowed !== true) {
     return { protocol: 'http', allowed: false, name: enforced?.name, isFinal: true }
   }
-  const shadow = interpret(http.shadowMatcher, attributes)
-  if (shadow?.allowed !== true) {
-    return { protocol: 'http', allowed: true, name: enforced.name, isFinal: false }
-  }
-  const decider = shadow.name === DECIDED ? enforced.name : shadow.name
-  return { protocol: 'http', allowed: true, name: decider, isFinal: true }
+  if (!http.hasCall) return { protocol: 'http', allowed: true, name: enforced.name, isFinal: true }
+  const shadow = interpret(http.rules.shadowMatcher, attributes)
+  const isFinal = shadow?.allowed === true
+  const { name: decider } = isFinal ? shadow : enforced
+  return { protocol: 'http', allowed: true, name: decider, isFinal }
+}
+
+/** The rules, and whether the call to the sidecar stands behind them. */
+function readHttp(
+  config: Any,
+): { readonly rules: HttpRbac; readonly hasCall: boolean } | undefined {
+  const filters = anyUnpack(config, FilterChainConfigSchema)?.defaultFilterChain?.filters
+  const first = filters === undefined ? config : filters[0]?.typedConfig
+  const rules = first && anyUnpack(first, HttpRbacSchema)
+  return rules && { rules, hasCall: filters !== undefined && filters.length > 1 }
 }

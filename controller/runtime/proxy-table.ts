@@ -25,6 +25,8 @@ interface Entry {
   report: ProxyReport
   abilities: ProxyAbilities
   ackedGeneration: string
+  /** Generations in an older form → what they stand for, oldest first. */
+  readonly forms: Map<string, string>
   /** `type name` → what was said of it. */
   readonly nacks: Map<string, Nack>
 }
@@ -51,6 +53,8 @@ export function stateOfUnknown(nodeId: string): ProxyState {
   return { nodeId, connected: false, ...GONE, ...UNKNOWN, ackedGeneration: '', nacks: [] }
 }
 
+/** Older forms whose names are remembered of one proxy: what it may still enforce, and what is on its way. */
+const MAX_FORMS = 16
 /** Refused resources that are remembered of one proxy. */
 const MAX_NACKS = 200
 
@@ -126,6 +130,17 @@ export class ProxyTable implements ProxyRegistry {
     this.#changed(entry)
   }
 
+  /** What the proxy calls `generation`, being older, is `newest` to everybody else. */
+  standsFor(nodeId: string, generation: string, newest: string): void {
+    const entry = this.#entryOf(nodeId)
+    const { forms } = entry
+    if (forms.get(generation) === newest) return
+    forms.delete(generation)
+    forms.set(generation, newest)
+    for (const oldest of forms.keys()) if (forms.size > MAX_FORMS) forms.delete(oldest)
+    this.#changed(entry)
+  }
+
   described(nodeId: string, abilities: ProxyAbilities): void {
     const entry = this.#entryOf(nodeId)
     entry.abilities = abilities
@@ -157,6 +172,7 @@ export class ProxyTable implements ProxyRegistry {
       report: NO_REPORT,
       abilities: UNKNOWN,
       ackedGeneration: '',
+      forms: new Map(),
       nacks: new Map(),
     }
     this.#entries.set(nodeId, entry)
@@ -171,12 +187,14 @@ export class ProxyTable implements ProxyRegistry {
 }
 
 function toState(entry: Entry): ProxyState {
+  const nameOf = (generation: string) => entry.forms.get(generation) ?? generation
   return {
     nodeId: entry.nodeId,
     connected: isConnected(entry),
     ...entry.report,
     ...entry.abilities,
-    ackedGeneration: entry.ackedGeneration,
+    enforcedGeneration: nameOf(entry.report.enforcedGeneration),
+    ackedGeneration: nameOf(entry.ackedGeneration),
     nacks: toNacks([...entry.nacks.values()]),
   }
 }

@@ -16,6 +16,7 @@ import {
   toStaticBootstrap,
 } from '../kit/static-bootstrap.ts'
 import { toolPath } from '../kit/tools.ts'
+import { buildXdsCase } from '../kit/xds-cases.ts'
 
 const GOLDEN = join(import.meta.dirname, '../golden/xds')
 const KINDS = ['listeners', 'routes', 'clusters', 'endpoints', 'extensions', 'secrets'] as const
@@ -81,6 +82,19 @@ for (const name of cases) {
   }
 }
 
+t.test('Envoy takes what an older sidecar is given', async (t) => {
+  for (const name of ['mixed', 'permissive', 'body-rego']) {
+    const { workloads } = buildXdsCase(readFileSync(join(GOLDEN, name, 'in.yaml'), 'utf8'), 'older')
+    t.not(workloads.size, 0)
+    for (const [workload, parts] of workloads) {
+      const all = { ...parts, secrets: [...parts.secrets, svid] }
+      const verdict = await validate(t, toStaticBootstrap(all))
+      t.match(verdict, { accepted: true }, `${name} of ${workload}`)
+      t.match(JSON.stringify(all.listeners), /"name":"ext_authz\/\d+\/tls"/)
+    }
+  }
+})
+
 /** What one change in a golden makes Envoy say. A change that finds nothing to change is a mistake of the test. */
 const BROKEN: readonly {
   readonly what: string
@@ -128,7 +142,7 @@ t.test('Envoy refuses a slot that takes a type that is none', async (t) => {
 
 for (const { what, says, change } of BROKEN) {
   t.test(`Envoy refuses ${what}`, async (t) => {
-    const parts = readCase('strict-http').get('shop/orders')
+    const parts = readCase('mixed').get('shop/orders')
     if (parts === undefined) throw new Error('the case has no shop/orders')
     let changes = 0
     const bootstrap = rewrite(toStaticBootstrap(parts), [

@@ -67,7 +67,8 @@ interface World {
   records(): DecisionRecord[]
 }
 
-async function startWorld(t: Test): Promise<World> {
+/** `withRego`: beside the rules; without, Envoy decides all. */
+async function startWorld(t: Test, { withRego }: { withRego: boolean }): Promise<World> {
   const [port = 0, appPort = 0] = await freePorts(2)
   await startHttpApp(t, appPort)
   const wasm = await compileRego({ rego: REGO })
@@ -83,13 +84,15 @@ async function startWorld(t: Test): Promise<World> {
         {
           object: makePolicy('open', { rules: [{ to: [{ operation: { paths: ['/public'] } }] }] }),
         },
-        {
-          object: makePolicy('rego', {
-            rules: [{ to: [{ operation: { notPaths: ['/public'] } }] }],
-            rego: { module: REGO, entrypoint: 'envoy/authz/allow', regoVersion: 'V1' },
-          }),
-          rego: { entrypoint: 'envoy/authz/allow', wasmDigest, data, readsBody: true },
-        },
+        ...[
+          {
+            object: makePolicy('rego', {
+              rules: [{ to: [{ operation: { notPaths: ['/public'] } }] }],
+              rego: { module: REGO, entrypoint: 'envoy/authz/allow', regoVersion: 'V1' },
+            }),
+            rego: { entrypoint: 'envoy/authz/allow', wasmDigest, data, readsBody: true },
+          },
+        ].filter(() => withRego),
       ],
     }),
   )
@@ -100,7 +103,7 @@ async function startWorld(t: Test): Promise<World> {
 
   const harness = await startCheck()
   t.teardown(() => harness.stop())
-  await harness.worker.activate(await makeBundle(workload.policySet, [wasm]))
+  await harness.worker.activate(await makeBundle(workload.policySet, withRego ? [wasm] : []))
   await startDecidingEnvoy(t, { snapshot, ca, harness })
   await waitForPort(port)
   return {
@@ -122,7 +125,7 @@ async function startWorld(t: Test): Promise<World> {
 }
 
 t.test('behind a real Envoy', async (t) => {
-  const world = await startWorld(t)
+  const world = await startWorld(t, { withRego: true })
   const json = { 'content-type': 'application/json' }
   const post = (body: string): RequestInit => ({ method: 'POST', headers: json, body })
 
@@ -223,4 +226,24 @@ t.test('behind a real Envoy', async (t) => {
     const ids = world.records().map((r) => r.decision_id)
     t.equal(new Set(ids).size, ids.length)
   })
+})
+
+t.test('where Envoy decides all, each decision has one record', async (t) => {
+  const world = await startWorld(t, { withRego: false })
+  for (let i = 0; i < 5; i++) t.equal((await world.call('/public')).status, 200)
+  const denied = await world.call('/other')
+  t.equal(denied.status, 403)
+  t.match(await world.recordOf(denied.headers), {
+    result: false,
+    postern: { lane: 'rbac', allowed: false, policy: 'default' },
+  })
+  const allowed = await waitFor(() => {
+    const found = world.records().filter(({ result }) => result === true)
+    return found.length < 5 ? undefined : found
+  })
+  for (const { postern } of allowed) {
+    t.match(postern, { lane: 'rbac', policy: 'shop/open', rule: 'shop/open/rules[0]' })
+  }
+  const ids = world.records().map((r) => r.decision_id)
+  t.same([ids.length, new Set(ids).size], [6, 6])
 })

@@ -204,6 +204,27 @@ t.test('gives a proxy nothing that it does not know, and leaves it at what it ha
   }
 })
 
+t.test('gives an older proxy the older form, and knows what it stands for', async (t) => {
+  const { ca, ads, proxies, target } = await startController(t)
+  const both = (text: string) => ({
+    ...snapshotOf(text),
+    older: { lacking: 'authz/chain', snapshot: snapshotOf(`${text}, older`) },
+  })
+  ads.publish(new Map([[NODE, both('one')]]))
+  const old = new AdsStream(channel(t, ca, target, await makeSvid(ca)))
+  old.send({ nodeId: NODE, features: ['when/source.ip'] })
+  const first = await old.response(0)
+  t.equal(first.systemVersionInfo, snapshotOf('one, older').version)
+  old.send({ nonce: first.nonce })
+  await waitFor(() => proxies.list()[0]?.ackedGeneration === both('one').version)
+  ads.publish(new Map([[NODE, both('two')]]))
+  const second = await old.response(1)
+  t.equal(second.systemVersionInfo, snapshotOf('two, older').version)
+  const knowing = new AdsStream(channel(t, ca, target, await makeSvid(ca)))
+  knowing.send({ nodeId: NODE, features: ['authz/chain'] })
+  t.equal((await knowing.response(0)).systemVersionInfo, snapshotOf('two').version)
+})
+
 t.test('tells nothing to a peer that is not the node', async (t) => {
   const { ca, ads, target, spiffeIds } = await startController(t)
   spiffeIds.set('uid-orders', 'spiffe://shop.example/ns/shop/sa/orders')

@@ -334,18 +334,84 @@ t.test('a change of rules holds for the next request of an open connection', asy
   t.same([...caller.nacks, ...envoy.nacks], [])
 })
 
-for (const slot of ['rbac', 'ext_authz'] as const) {
-  t.test(`nothing passes when the ${slot} slot has lost its configuration`, async (t) => {
+t.test('nothing passes on an HTTP port that has lost its configuration', async (t) => {
+  const { ports, envoy, shop, http } = await startOrders(t)
+  await startEnvoy(t, web, shop.web)
+  const agent = keepConnection(t)
+  t.match(await callHttp(ports.toHttp, '/a', { agent }), { status: 200 })
+  http.seen.length = 0
+  await envoy.publish(without(shop.orders, `authz/${ports.http}/tls`))
+  t.match(await callHttp(ports.toHttp, '/a', { agent }), { status: 403, reused: true })
+  t.same(http.seen, [])
+})
+
+const onPath = (path: string) => ({ rules: [{ to: [{ operation: { paths: [path] } }] }] })
+const rego = { module: '', entrypoint: 'a/allow', regoVersion: 'V1' as const }
+
+t.test(
+  'rules alone, rules with Rego, and back: the next request of an open connection',
+  async (t) => {
     const { ports, envoy, shop, http } = await startOrders(t)
-    await startEnvoy(t, web, shop.web)
+    const caller = await startEnvoy(t, web, shop.web)
+    const mixed = buildShop(ports, { policies: [onPath('/rules'), { ...onPath('/rego'), rego }] })
     const agent = keepConnection(t)
-    t.match(await callHttp(ports.toHttp, '/a', { agent }), { status: 200 })
-    http.seen.length = 0
-    await envoy.publish(without(shop.orders, `${slot}/${ports.http}/tls`))
-    t.match(await callHttp(ports.toHttp, '/a', { agent }), { status: 403, reused: true })
-    t.same(http.seen, [])
+    const statuses = async () => [
+      (await callHttp(ports.toHttp, '/rules', { agent })).status,
+      (await callHttp(ports.toHttp, '/other', { agent })).status,
+      (await callHttp2(ports.toGrpc, '/rules')).status,
+      (await callHttp2(ports.toGrpc, '/other')).status,
+    ]
+    const upgrade = (path: string) =>
+      talk(
+        openTcp(ports.toHttp),
+        `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nping`,
+        (heard) => heard.endsWith('ping') || heard.includes(' 503 '),
+      )
+    t.same(await statuses(), [200, 200, 200, 200])
+    for (let round = 0; round < 3; round++) {
+      http.seen.length = 0
+      await envoy.publish(mixed.orders)
+      t.match((await upgrade('/rules')).heard, /^HTTP\/1.1 101 [\s\S]*ping$/, 'a websocket')
+      t.match((await upgrade('/other')).heard, /^HTTP\/1.1 503 /)
+      http.seen.length = 0
+      // Nobody answers the call: what is not decided by a rule fails, and reaches no app.
+      t.same(await statuses(), [200, 503, 200, 503])
+      t.same(
+        http.seen.map(({ url }) => url),
+        ['/rules'],
+      )
+      await envoy.publish(shop.orders)
+      t.same(await statuses(), [200, 200, 200, 200])
+    }
+    t.same([...envoy.nacks, ...caller.nacks], [])
+  },
+)
+
+t.test('while rules with Rego and a DENY of all change places, nothing gets through', async (t) => {
+  const { ports, envoy, http } = await startOrders(t, { policies: [denyAll] })
+  const other = buildShop(ports, { policies: [{ ...onPath('/rego'), rego }] })
+  const denying = buildShop(ports, { policies: [denyAll] })
+  const statuses = new Map<number, number>()
+  let isGoing = true
+  const calling = Array.from({ length: 4 }, async () => {
+    while (isGoing) {
+      const { status } = await callMesh(ports.http, web, '/rego')
+      statuses.set(status, (statuses.get(status) ?? 0) + 1)
+    }
   })
-}
+  for (let i = 0; i < 15; i++) {
+    await envoy.publish(other.orders)
+    await envoy.publish(denying.orders)
+  }
+  isGoing = false
+  await Promise.all(calling)
+  t.same(http.seen, [], JSON.stringify([...statuses]))
+  t.same(
+    [...statuses.keys()].filter((s) => s !== 403 && s !== 503),
+    [],
+  )
+  t.same(envoy.nacks, [])
+})
 
 t.test('nothing passes on a TCP port that has lost its configuration', async (t) => {
   const { ports, envoy, shop, tcp } = await startOrders(t)
@@ -372,8 +438,6 @@ t.test('a denied TCP client is closed, not greeted, and logged', async (t) => {
 })
 
 t.test('what Envoy cannot decide waits for the sidecar, and fails without it', async (t) => {
-  const onPath = (path: string) => ({ rules: [{ to: [{ operation: { paths: [path] } }] }] })
-  const rego = { module: '', entrypoint: 'a/allow', regoVersion: 'V1' as const }
   const policies = [onPath('/rules'), { ...onPath('/rego'), rego }]
   const { ports, http } = await startOrders(t, { policies })
   t.equal((await callMesh(ports.http, web, '/rules')).status, 200, 'a rule allows: no call')

@@ -34,13 +34,14 @@ export interface XdsCase {
   readonly problems: readonly string[]
 }
 
-/** What one file of manifests becomes. Throws when the reader refuses something. */
-export function buildXdsCase(yaml: string): XdsCase {
+/** What one file of manifests becomes; `older`: for a proxy that names no features. Throws when the reader refuses something. */
+export function buildXdsCase(yaml: string, form: 'newest' | 'older' = 'newest'): XdsCase {
   const { model, problems } = translateManifests(yaml)
   const workloads = [...(model?.workloads ?? [])].map(([key, workload]) => {
     const mesh = model?.mesh
     if (mesh === undefined) throw new Error('no mesh')
-    const snapshot = buildSnapshot(workload, mesh, { trustBundle: [ROOT.raw] })
+    const newest = buildSnapshot(workload, mesh, { trustBundle: [ROOT.raw] })
+    const snapshot = form === 'older' ? (newest.older?.snapshot ?? newest) : newest
     const parts = Object.fromEntries(
       Object.entries(FILES).map(([file, typeUrl]) => [file, toXdsJson(snapshot, typeUrl)]),
     )

@@ -28,6 +28,7 @@ import {
 } from '../../proto/gen/envoy/extensions/filters/http/buffer/v3/buffer_pb.js'
 import { ExtAuthzSchema } from '../../proto/gen/envoy/extensions/filters/http/ext_authz/v3/ext_authz_pb.js'
 import { HTTPFaultSchema } from '../../proto/gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
+import { FilterChainConfigSchema } from '../../proto/gen/envoy/extensions/filters/http/filter_chain/v3/filter_chain_pb.js'
 import { HeaderMutationSchema as HeaderMutationFilterSchema } from '../../proto/gen/envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.js'
 import { RBACSchema as HttpRbacSchema } from '../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RouterSchema } from '../../proto/gen/envoy/extensions/filters/http/router/v3/router_pb.js'
@@ -76,6 +77,7 @@ const registry = createRegistry(
   DownstreamTlsContextSchema,
   ExtAuthzSchema,
   CustomHeaderConfigSchema,
+  FilterChainConfigSchema,
   HeaderMutationSchema,
   HTTPFaultSchema,
   HttpConnectionManagerSchema,

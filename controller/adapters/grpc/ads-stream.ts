@@ -44,6 +44,8 @@ export interface ProxyRecorder {
   acked(nodeId: string, typeUrl: string, names: readonly string[]): void
   /** The proxy has ACKed all of this generation. */
   settled(nodeId: string, generation: string): void
+  /** What this proxy will call `generation`, being older, is `newest` to everybody else. */
+  standsFor(nodeId: string, generation: string, newest: string): void
   retain(nodeIds: ReadonlySet<string>): void
 }
 
@@ -117,7 +119,8 @@ export class AdsStream {
    * Unless the proxy lacks a feature that it needs: then it is told nothing and stays at what it has, or at nothing.
    * Half of it, or what it would read as something else, could open what was meant to be closed.
    */
-  offer(snapshot: XdsSnapshot): void {
+  offer(newestForm: XdsSnapshot): void {
+    const snapshot = this.#formOf(newestForm)
     const newest = this.#waiting ?? this.#state.snapshot
     if (newest?.version === snapshot.version) return
     if (this.#withheld !== snapshot.version) this.#offeredAtMs = Date.now()
@@ -129,6 +132,15 @@ export class AdsStream {
     this.#withheld = ''
     if (this.#outflow.isBehind()) this.#waiting = snapshot
     else this.#step({ kind: 'snapshot', snapshot })
+  }
+
+  /** What the proxy understands; the registry knows it by the generation that it stands for. */
+  #formOf(snapshot: XdsSnapshot): XdsSnapshot {
+    const { features, proxies } = this.#options
+    if (snapshot.older === undefined || features.includes(snapshot.older.lacking)) return snapshot
+    const older = snapshot.older.snapshot
+    proxies.standsFor(this.nodeId, older.version, snapshot.version)
+    return older
   }
 
   #withhold(generation: string, lacks: readonly string[]): void {

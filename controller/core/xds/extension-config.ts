@@ -1,9 +1,11 @@
 /**
- * What fills the slots of a chain (ECDS): the compiled rules, and the call to the sidecar for all the rest.
- * Slot 1 alone carries every change of rules; slot 2 is skipped exactly when slot 1 says "allowed", and since the
- * condition is inverted, whenever that word is missing the sidecar is asked (LOWERING §2).
+ * What fills the slot of a chain (ECDS): the compiled rules, and behind them, unless they decide all, the call to the
+ * sidecar. One resource holds both, so a request meets the rules with the call that they count on, or neither.
+ * The call is skipped exactly when the rules say "allowed", and since the condition is inverted, whenever that word is
+ * missing the sidecar is asked (LOWERING §2).
  */
 import { create } from '@bufbuild/protobuf'
+import type { Any } from '@bufbuild/protobuf/wkt'
 import type { PolicySet } from '../../../common/policy-set.ts'
 import { ApiVersion } from '../../../proto/gen/envoy/config/core/v3/config_source_pb.js'
 import {
@@ -15,17 +17,21 @@ import {
   BufferSettingsSchema,
   ExtAuthzSchema,
 } from '../../../proto/gen/envoy/extensions/filters/http/ext_authz/v3/ext_authz_pb.js'
+import { FilterChainConfigSchema } from '../../../proto/gen/envoy/extensions/filters/http/filter_chain/v3/filter_chain_pb.js'
 import { RBACSchema as HttpRbacSchema } from '../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RBACSchema as NetworkRbacSchema } from '../../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
 import { StatusCode } from '../../../proto/gen/envoy/type/v3/http_status_pb.js'
-import { buildHttpRbac } from '../lanes/http-rbac.ts'
+import { buildHttpRbac, type ChainOptions } from '../lanes/http-rbac.ts'
 import { buildNetworkRbac } from '../lanes/network-rbac.ts'
 import { readPeerState } from '../lanes/peer-state.ts'
+import { planLanes } from '../lanes/plan.ts'
 import type { InboundPort } from '../model/mesh.ts'
 import { duration, pack } from './encode.ts'
+import type { SlotForm } from './extension-slot.ts'
 import * as limits from './limits.ts'
 import {
   AUTHZ_CLUSTER,
+  authzName,
   decidedAtOnce,
   extAuthzName,
   isTcpChain,
@@ -40,23 +46,49 @@ const BODY_METADATA = 'x-postern-body'
 export function buildExtensionConfigs(
   port: InboundPort,
   set: PolicySet,
+  form: SlotForm = 'one-slot',
 ): readonly TypedExtensionConfig[] {
   return transportsOf(port).flatMap((transport) => {
     const at = {
       port: port.port,
       transport: transport === 'tls' ? transport : 'plaintext',
     } as const
-    const name = rbacName(port.port, transport)
     if (isTcpChain(port, transport)) {
       const isInner = decidedAtOnce(port).includes(transport)
       const rbac = buildNetworkRbac(set, at)
-      return [toConfig(name, pack(NetworkRbacSchema, isInner ? readPeerState(rbac) : rbac))]
+      const filter = pack(NetworkRbacSchema, isInner ? readPeerState(rbac) : rbac)
+      return [toConfig(rbacName(port.port, transport), filter)]
     }
-    return [
-      toConfig(name, pack(HttpRbacSchema, buildHttpRbac(set, at))),
-      toConfig(extAuthzName(port.port, transport), buildExtAuthz(readsBody(set))),
-    ]
+    if (form === 'two-slots') return buildTwoSlots(set, at)
+    return [toConfig(authzName(port.port, transport), buildAuthz(set, at))]
   })
+}
+
+/** The rules alone when they decide all, so that nobody pays for a call that is never made. */
+function buildAuthz(set: PolicySet, at: ChainOptions): Any {
+  const filters = [...buildDecidingFilters(set, at)]
+  const [rules] = filters
+  if (filters.length === 1 && rules?.typedConfig !== undefined) return rules.typedConfig
+  return pack(FilterChainConfigSchema, { defaultFilterChain: { filters } })
+}
+
+/** In the order in which they decide; one or two. */
+export function buildDecidingFilters(
+  set: PolicySet,
+  at: ChainOptions,
+): readonly TypedExtensionConfig[] {
+  const rules = toConfig('rbac', pack(HttpRbacSchema, buildHttpRbac(set, at)))
+  if (planLanes(set).mode === 'rbac') return [rules]
+  return [rules, toConfig('ext_authz', buildExtAuthz(readsBody(set)))]
+}
+
+/** For sidecars before `authz/chain`: the call is always there, and the rules say to skip it when they decide all. */
+function buildTwoSlots(set: PolicySet, at: ChainOptions): readonly TypedExtensionConfig[] {
+  const rbac = buildHttpRbac(set, { ...at, saysDecided: true })
+  return [
+    toConfig(rbacName(at.port, at.transport), pack(HttpRbacSchema, rbac)),
+    toConfig(extAuthzName(at.port, at.transport), buildExtAuthz(readsBody(set))),
+  ]
 }
 
 /** Whether a policy of the set may read the body, in shadow too: then Envoy buffers it. */
@@ -64,7 +96,7 @@ export function readsBody(set: PolicySet): boolean {
   return set.policies.some((policy) => policy.rego?.readsBody === true)
 }
 
-function toConfig(name: string, typedConfig: ReturnType<typeof pack>): TypedExtensionConfig {
+function toConfig(name: string, typedConfig: Any): TypedExtensionConfig {
   return create(TypedExtensionConfigSchema, { name, typedConfig })
 }
 

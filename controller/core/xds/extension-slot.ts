@@ -15,6 +15,7 @@ import {
 } from '../../../proto/gen/envoy/config/listener/v3/listener_components_pb.js'
 import { RBAC_Action } from '../../../proto/gen/envoy/config/rbac/v3/rbac_pb.js'
 import { ExtAuthzSchema } from '../../../proto/gen/envoy/extensions/filters/http/ext_authz/v3/ext_authz_pb.js'
+import { FilterChainConfigSchema } from '../../../proto/gen/envoy/extensions/filters/http/filter_chain/v3/filter_chain_pb.js'
 import { RBACSchema as HttpRbacSchema } from '../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import {
   type HttpFilter,
@@ -22,20 +23,29 @@ import {
 } from '../../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { RBACSchema as NetworkRbacSchema } from '../../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
 import { fromAds, pack } from './encode.ts'
-import { extAuthzName, rbacName, type Transport } from './names.ts'
+import { authzName, extAuthzName, rbacName, type Transport } from './names.ts'
+
+/** How an HTTP chain decides: by one configuration, or by the two of sidecars before `authz/chain`. */
+export type SlotForm = 'one-slot' | 'two-slots'
 
 /** An ALLOW list without policies: nothing matches, all is denied. */
 const ALLOW_NOTHING = { action: RBAC_Action.ALLOW, policies: {} }
 
-export function buildHttpRbacSlot(port: number, transport: Transport): HttpFilter {
-  const typeUrl = typeUrlOf(HttpRbacSchema.typeName)
-  return buildHttpSlot(rbacName(port, transport), denyAllHttp(), [typeUrl])
-}
-
-export function buildExtAuthzSlot(port: number, transport: Transport): HttpFilter {
+/** In the order in which they decide. */
+export function buildHttpSlots(
+  port: number,
+  transport: Transport,
+  form: SlotForm,
+): readonly HttpFilter[] {
   // The default is an RBAC filter, since an ext_authz filter that denies without asking does not exist.
-  const typeUrls = [ExtAuthzSchema.typeName, HttpRbacSchema.typeName].map(typeUrlOf)
-  return buildHttpSlot(extAuthzName(port, transport), denyAllHttp(), typeUrls)
+  const rbac = HttpRbacSchema.typeName
+  if (form === 'one-slot') {
+    return [buildHttpSlot(authzName(port, transport), [rbac, FilterChainConfigSchema.typeName])]
+  }
+  return [
+    buildHttpSlot(rbacName(port, transport), [rbac]),
+    buildHttpSlot(extAuthzName(port, transport), [ExtAuthzSchema.typeName, rbac]),
+  ]
 }
 
 export function buildNetworkRbacSlot(port: number, transport: Transport): Filter {
@@ -49,11 +59,9 @@ export function buildNetworkRbacSlot(port: number, transport: Transport): Filter
   })
 }
 
-function buildHttpSlot(name: string, denyAll: Any, typeUrls: string[]): HttpFilter {
-  return create(HttpFilterSchema, {
-    name,
-    configType: { case: 'configDiscovery', value: buildSource(denyAll, typeUrls) },
-  })
+function buildHttpSlot(name: string, typeNames: readonly string[]): HttpFilter {
+  const source = buildSource(denyAllHttp(), typeNames.map(typeUrlOf))
+  return create(HttpFilterSchema, { name, configType: { case: 'configDiscovery', value: source } })
 }
 
 function denyAllHttp(): Any {

@@ -24,7 +24,7 @@ import type { InboundLimits } from '../model/traffic.ts'
 import { buildHttpAccessLog, buildOutboundHttpLogs } from './access-log.ts'
 import { buildBodyFilters } from './body-limit.ts'
 import { duration, fromAds, pack } from './encode.ts'
-import { buildExtAuthzSlot, buildHttpRbacSlot } from './extension-slot.ts'
+import { buildHttpSlots, type SlotForm } from './extension-slot.ts'
 import { buildHttp2Options } from './http2.ts'
 import * as limits from './limits.ts'
 import { appClusterName, listenerName, serviceClusterName, type Transport } from './names.ts'
@@ -40,11 +40,11 @@ import { buildTracing, DECISION_TAGS, TRACE_HEADERS } from './tracing.ts'
 
 type HcmInit = MessageInitShape<typeof HttpConnectionManagerSchema>
 
-/** The chain of an inbound HTTP port: RBAC, ext_authz, router. */
+/** The chain of an inbound HTTP port: what decides, then the router. */
 export function buildInboundHttp(
   port: InboundPort,
   transport: Transport,
-  { mesh, service }: Caller,
+  { mesh, service, form }: Callee,
 ): Filter {
   // A trace begins where the mesh does: who is outside must not decide what is recorded here.
   const isForeign = mesh.tracing !== undefined && transport === 'plaintext'
@@ -59,8 +59,7 @@ export function buildInboundHttp(
       value: buildAppRoute(appClusterName(port), port.limits),
     },
     httpFilters: [
-      buildHttpRbacSlot(port.port, transport),
-      buildExtAuthzSlot(port.port, transport),
+      ...buildHttpSlots(port.port, transport, form),
       ...buildBodyFilters(port.limits),
       ...buildTrailerHygiene(port),
       buildRouter(),
@@ -76,6 +75,11 @@ export function buildInboundHttp(
 export interface Caller {
   readonly mesh: MeshSettings
   readonly service: string
+}
+
+/** And how it decides. */
+export interface Callee extends Caller {
+  readonly form: SlotForm
 }
 
 /** The chain of an outbound HTTP port: the router alone, since the server decides. */

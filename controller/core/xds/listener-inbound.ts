@@ -18,7 +18,8 @@ import { TlsInspectorSchema } from '../../../proto/gen/envoy/extensions/filters/
 import type { InboundPort, MeshSettings } from '../model/mesh.ts'
 import { buildChainMatcher } from './chain-matcher.ts'
 import { duration, pack, socketAddress } from './encode.ts'
-import { buildInboundHttp, type Caller } from './http-connection-manager.ts'
+import type { SlotForm } from './extension-slot.ts'
+import { buildInboundHttp, type Callee } from './http-connection-manager.ts'
 import * as limits from './limits.ts'
 import { decidedAtOnce, isTcpChain, listenerName, type Transport, transportsOf } from './names.ts'
 import { buildServerFirstChain } from './server-first.ts'
@@ -29,9 +30,9 @@ import { buildDownstreamTls } from './tls.ts'
 export function buildInboundListener(
   port: InboundPort,
   mesh: MeshSettings,
-  service = '',
+  { service = '', form = 'one-slot' }: { readonly service?: string; readonly form?: SlotForm } = {},
 ): Listener {
-  const caller = { mesh, service }
+  const callee = { mesh, service, form }
   return create(ListenerSchema, {
     name: listenerName('inbound', port.port),
     address: socketAddress(port.address, port.port),
@@ -42,7 +43,7 @@ export function buildInboundListener(
     enableReusePort: false,
     ...(port.mtls === 'DISABLE' ? {} : buildTlsInspector(port)),
     filterChainMatcher: buildChainMatcher(port.mtls),
-    filterChains: transportsOf(port).map((transport) => buildChain(port, transport, caller)),
+    filterChains: transportsOf(port).map((transport) => buildChain(port, transport, callee)),
   })
 }
 
@@ -63,18 +64,18 @@ function buildTlsInspector(port: InboundPort) {
   }
 }
 
-function buildChain(port: InboundPort, transport: Transport, caller: Caller): FilterChain {
+function buildChain(port: InboundPort, transport: Transport, callee: Callee): FilterChain {
   return create(FilterChainSchema, {
     name: transport,
     transportSocketConnectTimeout: duration(limits.HANDSHAKE_TIMEOUT_MS),
-    ...(transport === 'tls' ? { transportSocket: buildDownstreamTls(port, caller.mesh) } : {}),
-    filters: buildFilters(port, transport, caller),
+    ...(transport === 'tls' ? { transportSocket: buildDownstreamTls(port, callee.mesh) } : {}),
+    filters: buildFilters(port, transport, callee),
   })
 }
 
-function buildFilters(port: InboundPort, transport: Transport, caller: Caller): Filter[] {
-  const { mesh } = caller
-  if (!isTcpChain(port, transport)) return [buildInboundHttp(port, transport, caller)]
+function buildFilters(port: InboundPort, transport: Transport, callee: Callee): Filter[] {
+  const { mesh } = callee
+  if (!isTcpChain(port, transport)) return [buildInboundHttp(port, transport, callee)]
   return decidedAtOnce(port).includes(transport)
     ? buildServerFirstChain(port, transport, mesh)
     : buildInboundTcp(port, transport, mesh)

@@ -41,7 +41,12 @@ export function admitName(port: number): string {
   return `admit/${port}`
 }
 
-/** The deciding filters of an inbound filter chain, delivered by ECDS. */
+/** What decides in an inbound HTTP chain, delivered by ECDS. */
+export function authzName(port: number, transport: Transport): string {
+  return `authz/${port}/${transport}`
+}
+
+/** What decides in an inbound TCP chain, likewise; in an HTTP chain of sidecars before `authz/chain`, slot 1 and slot 2. */
 export function rbacName(port: number, transport: Transport): string {
   return `rbac/${port}/${transport}`
 }

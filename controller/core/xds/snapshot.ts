@@ -28,9 +28,10 @@ import { checkSnapshot } from './check.ts'
 import { buildAppCluster, buildServiceCluster } from './cluster.ts'
 import { buildAssignment } from './endpoint.ts'
 import { buildExtensionConfigs } from './extension-config.ts'
+import type { SlotForm } from './extension-slot.ts'
 import { buildInboundListener } from './listener-inbound.ts'
 import { buildOutboundListener } from './listener-outbound.ts'
-import { serviceClusterName } from './names.ts'
+import { isTcpChain, serviceClusterName, transportsOf } from './names.ts'
 import { buildServiceRoute } from './route.ts'
 import { buildTrustBundleSecret } from './secret.ts'
 import { buildInnerClusters, buildInnerListeners } from './server-first.ts'
@@ -48,6 +49,29 @@ export function buildSnapshot(
   workload: Workload,
   mesh: MeshSettings,
   parts: SnapshotParts,
+): XdsSnapshot {
+  const newest = build(workload, mesh, parts, ONE_SLOT)
+  if (!workload.inbound.some(hasHttp)) return newest
+  let made: XdsSnapshot | undefined
+  const older = {
+    lacking: 'authz/chain',
+    get snapshot() {
+      made ??= build(workload, mesh, parts, TWO_SLOTS)
+      return made
+    },
+  }
+  return { ...newest, older }
+}
+
+function hasHttp(port: InboundPort): boolean {
+  return transportsOf(port).some((transport) => !isTcpChain(port, transport))
+}
+
+function build(
+  workload: Workload,
+  mesh: MeshSettings,
+  parts: SnapshotParts,
+  { extensionConfigs, inboundListener }: Deciding,
 ): XdsSnapshot {
   const { inbound, outbound, policySet, capture, namespace } = workload
   // OpenTelemetry's names: in traces a service is told from one of the same name by its namespace.
@@ -110,12 +134,20 @@ const innerListeners = remember((port: InboundPort, mesh: MeshSettings) =>
   buildInnerListeners(port, mesh).map((listener) => encode(ListenerSchema, listener)),
 )
 const calledService = remember(buildService)
-const extensionConfigs = remember((port: InboundPort, set: PolicySet) =>
-  buildExtensionConfigs(port, set).map((config) => encode(TypedExtensionConfigSchema, config)),
-)
-const inboundListener = remember((port: InboundPort, mesh: MeshSettings, service: string) =>
-  encode(ListenerSchema, buildInboundListener(port, mesh, service)),
-)
+/** What stands in inbound chains to decide. */
+function deciding(form: SlotForm) {
+  return {
+    extensionConfigs: remember((port: InboundPort, set: PolicySet) =>
+      buildExtensionConfigs(port, set, form).map((c) => encode(TypedExtensionConfigSchema, c)),
+    ),
+    inboundListener: remember((port: InboundPort, mesh: MeshSettings, service: string) =>
+      encode(ListenerSchema, buildInboundListener(port, mesh, { service, form })),
+    ),
+  }
+}
+type Deciding = ReturnType<typeof deciding>
+const ONE_SLOT = deciding('one-slot')
+const TWO_SLOTS = deciding('two-slots')
 const serviceRoute = remember((port: OutboundPort) =>
   encode(RouteConfigurationSchema, buildServiceRoute(port)),
 )

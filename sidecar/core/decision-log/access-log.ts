@@ -40,7 +40,9 @@ const RBAC_METADATA = 'envoy.filters.http.rbac'
 const RBAC_DENIED = /^rbac_access_denied_matched_policy\[(.*)\]$/
 const EXT_AUTHZ_FAILED = 'ext_authz_error'
 export const DECISION_ID = 'x-postern-decision-id'
-/** The tree's word for "everything is decided here": the enforced rules name who decided. */
+/** The enforced rules' word for "the sidecar decides". */
+const PASS = 'pass'
+/** The shadow rules' word, before `authz/chain`, for "everything is decided here": the enforced rules name who decided. */
 const DECIDED = 'decided'
 
 /** The last entry of a request or connection: others, of what goes on, have less. */
@@ -93,17 +95,27 @@ function traceOf({ customTags }: AccessLogCommon): string | undefined {
   return trace.length === 32 && span.length === 16 ? `00-${trace}-${span}-01` : undefined
 }
 
-/** What the RBAC filter says, by its metadata and, when it denied, by the response's details. */
+/**
+ * What the RBAC filter says, by its metadata and, when it denied, by the response's details. It allows by the name of
+ * who allows, or lets pass to the sidecar, which then is asked unless the shadow rules allow.
+ */
 function httpRuling(common: AccessLogCommon, details: string): RbacRuling | undefined {
   const said = common.metadata?.filterMetadata[RBAC_METADATA] ?? {}
   const text = (key: string) => (typeof said[key] === 'string' ? said[key] : undefined)
   const denied = RBAC_DENIED.exec(details)
-  if (denied !== null || text('enf_enforced_engine_result') === 'denied')
-    return { allowed: false, name: text('enf_enforced_effective_policy_id') ?? denied?.[1] }
-  if (text('low_shadow_engine_result') !== 'allowed') return undefined
-  const shadow = text('low_shadow_effective_policy_id')
-  const name = shadow === DECIDED ? text('enf_enforced_effective_policy_id') : shadow
-  return { allowed: true, name }
+  const [result, enforced] = [
+    text('enf_enforced_engine_result'),
+    text('enf_enforced_effective_policy_id'),
+  ]
+  if (denied !== null || result === 'denied') {
+    return { allowed: false, name: enforced ?? denied?.[1] }
+  }
+  if (text('low_shadow_engine_result') === 'allowed') {
+    const shadow = text('low_shadow_effective_policy_id')
+    return { allowed: true, name: shadow === DECIDED ? enforced : shadow }
+  }
+  const isDecided = result === 'allowed' && enforced !== undefined && enforced !== PASS
+  return isDecided ? { allowed: true, name: enforced } : undefined
 }
 
 /** A connection: RBAC is the only one to decide. Who allowed, and what would have matched, the set itself tells. */

@@ -152,10 +152,13 @@ function toCertificates(source: Json | undefined): readonly unknown[] {
   })
 }
 
+/** The filter itself, or a chain of filters that it is one of. */
+const RBAC_HOLDER = /\.rbac\.v3\.RBAC$|\.filter_chain\.v3\.FilterChainConfig$/
+
 function toTree(entry: Json): readonly RbacTree[] {
   const filter = (entry.ecds_filter ?? {}) as Json
   const config = (filter.typed_config ?? {}) as Json
-  if (!String(config['@type']).endsWith('.rbac.v3.RBAC')) return []
+  if (!RBAC_HOLDER.test(String(config['@type']))) return []
   const actions = new Map<string, RbacTree['actions'][number]>()
   collectActions(config, actions)
   const version = String(entry.version_info ?? '')

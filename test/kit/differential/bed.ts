@@ -1,12 +1,14 @@
 /**
  * A real Envoy with a TLS and a plaintext listener, each with Postern's HTTP settings and one route per policy set
- * (`x-set: N`) that carries the set's RBAC filter. The filter chain: observe → RBAC → ext_authz (skippable) → 200.
+ * (`x-set: N`) that carries the set's deciding filters. The filter chain: observe → RBAC, or RBAC and ext_authz → 200.
  */
-import { type JsonObject, type JsonValue, toJson } from '@bufbuild/protobuf'
+import { createRegistry, type JsonObject, toJson } from '@bufbuild/protobuf'
 import type { PolicySet } from '../../../common/policy-set.ts'
-import { buildHttpRbac } from '../../../controller/core/lanes/http-rbac.ts'
 import { buildNetworkRbac } from '../../../controller/core/lanes/network-rbac.ts'
 import { rbacRegistry } from '../../../controller/core/lanes/registry.ts'
+import { buildDecidingFilters } from '../../../controller/core/xds/extension-config.ts'
+import { TypedExtensionConfigSchema } from '../../../proto/gen/envoy/config/core/v3/extension_pb.js'
+import { ExtAuthzSchema } from '../../../proto/gen/envoy/extensions/filters/http/ext_authz/v3/ext_authz_pb.js'
 import { RBACSchema } from '../../../proto/gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RBACSchema as NetworkRbacSchema } from '../../../proto/gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.js'
 import type { PemPair } from './certificates.ts'
@@ -19,14 +21,10 @@ export interface BedOptions {
   readonly server: PemPair
 }
 
+/** All types that deciding filters are, and hold. */
+const registry = createRegistry(ExtAuthzSchema, RBACSchema, ...rbacRegistry)
 const TYPE = 'type.googleapis.com/'
 const AUTHZ = 'authz'
-const SKIP = {
-  filter: 'envoy.filters.http.rbac',
-  path: [{ key: 'low_shadow_engine_result' }],
-  value: { stringMatch: { exact: 'allowed' } },
-  invert: true,
-}
 
 /** Bootstrap JSON. */
 export function buildBed(options: BedOptions): JsonObject {
@@ -85,7 +83,7 @@ function buildListener(options: BedOptions, transport: 'tls' | 'plaintext'): Jso
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'
 const EXT_AUTHZ = 'envoy.extensions.filters.http.ext_authz.v3.ExtAuthz'
-const RBAC = 'envoy.extensions.filters.http.rbac.v3.RBAC'
+const FILTER_CHAIN = 'envoy.extensions.filters.http.filter_chain.v3'
 
 function buildHcm(options: BedOptions, transport: 'tls' | 'plaintext'): JsonObject {
   const port = options.ports[transport]
@@ -96,11 +94,9 @@ function buildHcm(options: BedOptions, transport: 'tls' | 'plaintext'): JsonObje
     match: { prefix: '/', headers: [{ name: 'x-set', stringMatch: { exact: String(i) } }] },
     directResponse: { status: 200 },
     typedPerFilterConfig: {
-      rbac: {
-        '@type': `${TYPE}envoy.extensions.filters.http.rbac.v3.RBACPerRoute`,
-        rbac: toJson(RBACSchema, buildHttpRbac(set, { port, transport }), {
-          registry: rbacRegistry,
-        }) as JsonValue,
+      authz: {
+        '@type': `${TYPE}${FILTER_CHAIN}.FilterChainConfigPerRoute`,
+        filterChain: { filters: buildFilters(set, port, transport) },
       },
     },
   }))
@@ -134,11 +130,22 @@ function buildHcm(options: BedOptions, transport: 'tls' | 'plaintext'): JsonObje
     },
     httpFilters: [
       extAuthz('observe', {}),
-      extension('rbac', RBAC, {}),
-      extAuthz('decide', { filterEnabledMetadata: SKIP }),
+      extension('authz', `${FILTER_CHAIN}.FilterChainConfig`, {}),
       extension('router', 'envoy.extensions.filters.http.router.v3.Router', {}),
     ],
   }
+}
+
+/** What decides, as the controller makes it; the call goes to the observer, and never gives up. */
+function buildFilters(set: PolicySet, port: number, transport: 'tls' | 'plaintext'): JsonObject[] {
+  const [rules, call] = buildDecidingFilters(set, { port, transport }).map(
+    (filter) => toJson(TypedExtensionConfigSchema, filter, { registry }) as JsonObject,
+  )
+  if (rules === undefined) throw new Error('nothing decides')
+  if (call === undefined) return [rules]
+  const { filterEnabledMetadata } = call.typedConfig as JsonObject
+  if (filterEnabledMetadata === undefined) throw new Error('the call is never skipped')
+  return [rules, extAuthz('decide', { filterEnabledMetadata })]
 }
 
 function extAuthz(stage: string, more: JsonObject): JsonObject {

@@ -125,3 +125,18 @@ t.test('lists by node id', async (t) => {
     ['a', 'b', 'c'],
   )
 })
+
+t.test('an older proxy is known by the generation that its form stands for', async (t) => {
+  const table = new ProxyTable()
+  table.opened('a', 'status')
+  table.reported('a', { ...report, enforcedGeneration: 'old-1' })
+  table.standsFor('a', 'old-1', 'new-1')
+  table.settled('a', 'old-1')
+  t.match(table.list(), [{ enforcedGeneration: 'new-1', ackedGeneration: 'new-1' }])
+  table.standsFor('a', 'old-2', 'new-2')
+  t.match(table.list(), [{ enforcedGeneration: 'new-1' }], 'it is still there')
+  table.standsFor('a', 'old-1', 'new-3')
+  t.match(table.list(), [{ enforcedGeneration: 'new-3' }], 'the same form may stand for another')
+  for (let i = 0; i < 100; i++) table.standsFor('a', `x${i}`, 'y')
+  t.match(table.list(), [{ enforcedGeneration: 'old-1' }], 'and what is long gone is forgotten')
+})

@@ -53,7 +53,7 @@ function attributesOf(random: Random, transport: 'tls' | 'plaintext'): RequestAt
 /** What is wrong with what Envoy would do; `asked` when it would ask the sidecar, which is never wrong. */
 function judge(set: PolicySet, rbac: RBAC, request: RequestAttributes) {
   const enforced = interpret(rbac.matcher, request)
-  const shadow = interpret(rbac.shadowMatcher, request)
+  const shadow = rbac.shadowMatcher && interpret(rbac.shadowMatcher, request)
   if (enforced?.name === PASS && shadow?.allowed !== true) return { kind: 'asked' } as const
   const guard = findGuard({
     protocol: request.protocol,

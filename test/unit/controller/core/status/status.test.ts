@@ -224,7 +224,7 @@ t.test('a refusal is a condition on what caused it', async (t) => {
   const fine = { status: 'True' }
   const { extensionConfig, listener, secret, cluster } = TYPE_URLS
   const rbac = (key: string, words?: string) =>
-    programmed(extensionConfig, 'rbac/8080/tls', key, words)
+    programmed(extensionConfig, 'authz/8080/tls', key, words)
   t.match(rbac(P), refused)
   t.match(rbac(WIDE), refused, 'nobody is named')
   const named = 'shop/p/rules[0]: bad regex'

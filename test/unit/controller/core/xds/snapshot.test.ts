@@ -105,9 +105,24 @@ t.test('names every resource of a workload', async (t) => {
     'outbound/shop/orders/tcp',
   ])
   t.match(names(web, TYPE_URLS.endpoint), ['outbound/shop/orders/http', 'outbound/shop/orders/tcp'])
-  t.same(names(web, TYPE_URLS.extensionConfig), ['ext_authz/8001/tls', 'rbac/8001/tls'])
+  t.same(names(web, TYPE_URLS.extensionConfig), ['authz/8001/tls'])
   t.same(names(web, TYPE_URLS.secret), ['ROOTCA'])
   t.same(names(snapshotOf('shop/orders'), TYPE_URLS.extensionConfig), [
+    'authz/8002/plaintext',
+    'authz/8002/tls',
+    'authz/8003/tls',
+    'rbac/8002/passthrough',
+    'rbac/8004/tls',
+  ])
+})
+
+t.test('a proxy before authz/chain is given two slots, and all else as it is', async (t) => {
+  const newest = snapshotOf('shop/orders')
+  t.equal(newest.older?.lacking, 'authz/chain')
+  const older = newest.older?.snapshot
+  if (older === undefined) throw new Error('no older form')
+  t.equal(newest.older?.snapshot, older, 'made once')
+  t.same(names(older, TYPE_URLS.extensionConfig), [
     'ext_authz/8002/plaintext',
     'ext_authz/8002/tls',
     'ext_authz/8003/tls',
@@ -117,6 +132,42 @@ t.test('names every resource of a workload', async (t) => {
     'rbac/8003/tls',
     'rbac/8004/tls',
   ])
+  t.same(checkSnapshot(older), [])
+  for (const type of [TYPE_URLS.cluster, TYPE_URLS.secret, TYPE_URLS.endpoint]) {
+    t.equal(
+      [...(older.resources.get(type) ?? [])].join(),
+      [...(newest.resources.get(type) ?? [])].join(),
+    )
+  }
+  const tree = JSON.stringify(toXdsJson(older, TYPE_URLS.extensionConfig))
+  t.match(tree, /"name":"decided"/, 'which says that its second slot is to be skipped')
+  const tcpOnly = makeInput({
+    workloadEntries: [makeWorkloadEntry('db', { inbound: [{ port: 1, protocol: 'TCP' }] })],
+  })
+  t.equal(snapshotOf('shop/db', tcpOnly).older, undefined, 'TCP has always had one')
+})
+
+t.test('the call to the sidecar is there exactly when the rules do not decide all', async (t) => {
+  const rego = { module: 'x', entrypoint: 'a/allow', regoVersion: 'V1' as const }
+  const compiled = { entrypoint: 'a/allow', wasmDigest: '0', data: {}, readsBody: false }
+  const policies = [...shop.policies, { object: makePolicy('rego', { rego }), rego: compiled }]
+  const [lowered] = toXdsJson(snapshotOf('shop/web'), TYPE_URLS.extensionConfig)
+  t.match(lowered, { typedConfig: { '@type': /rbac\.v3\.RBAC$/, shadowMatcher: undefined } })
+  const [mixed] = toXdsJson(
+    snapshotOf('shop/web', { ...shop, policies }),
+    TYPE_URLS.extensionConfig,
+  )
+  t.match(mixed, {
+    typedConfig: {
+      '@type': /FilterChainConfig$/,
+      defaultFilterChain: {
+        filters: [
+          { name: 'rbac', typedConfig: { shadowMatcher: {} } },
+          { name: 'ext_authz', typedConfig: { filterEnabledMetadata: { invert: true } } },
+        ],
+      },
+    },
+  })
 })
 
 t.test('the same manifests in any order give the same bytes', async (t) => {
@@ -148,7 +199,7 @@ t.test('a change of rules touches the deciding filters and nothing else', async 
       before.resources.get(TYPE_URLS.extensionConfig)?.get(name)?.version !==
       after.resources.get(TYPE_URLS.extensionConfig)?.get(name)?.version,
   )
-  t.same(changed, ['rbac/8001/tls'], 'slot 1 alone')
+  t.same(changed, ['authz/8001/tls'])
 })
 
 t.test(
@@ -240,8 +291,8 @@ t.test('finds names that lead nowhere, in both directions', async (t) => {
   t.same(checkSnapshot(without(TYPE_URLS.endpoint, endpoints)), [
     `ClusterLoadAssignment ${endpoints} is referred to, but not there`,
   ])
-  t.same(checkSnapshot(without(TYPE_URLS.extensionConfig, 'rbac/8001/tls')), [
-    'TypedExtensionConfig rbac/8001/tls is referred to, but not there',
+  t.same(checkSnapshot(without(TYPE_URLS.extensionConfig, 'authz/8001/tls')), [
+    'TypedExtensionConfig authz/8001/tls is referred to, but not there',
   ])
   t.same(checkSnapshot(without(TYPE_URLS.secret, 'ROOTCA')), [
     'Secret ROOTCA is referred to, but not there',

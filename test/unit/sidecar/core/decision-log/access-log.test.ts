@@ -64,6 +64,10 @@ function http(
 const ALLOWED = {
   enf_enforced_engine_result: 'allowed',
   enf_enforced_effective_policy_id: 'shop/web/rules[0]',
+}
+/** As Envoy says it of the two slots that an older controller made. */
+const ALLOWED_BEFORE = {
+  ...ALLOWED,
   low_shadow_engine_result: 'allowed',
   low_shadow_effective_policy_id: 'decided',
 }
@@ -101,6 +105,13 @@ t.test('an allow of the tree, when the sidecar was not asked', async (t) => {
       httpStatus: 200,
     },
   })
+})
+
+t.test('two slots say it too', async (t) => {
+  t.same(
+    fromAccessLogEntry(http(ALLOWED_BEFORE, { responseCode: 200 }), context()),
+    fromAccessLogEntry(http(ALLOWED, { responseCode: 200 }), context()),
+  )
 })
 
 t.test(
@@ -164,7 +175,12 @@ t.test('without ALLOW policies the default action is the reason', async (t) => {
 })
 
 t.test('what the sidecar answered is not recorded twice', async (t) => {
-  const asked = { enf_enforced_engine_result: 'allowed', low_shadow_engine_result: 'denied' }
+  const asked = {
+    enf_enforced_engine_result: 'allowed',
+    enf_enforced_effective_policy_id: 'pass',
+    low_shadow_engine_result: 'denied',
+    low_shadow_effective_policy_id: 'call',
+  }
   for (const responseCodeDetails of ['via_upstream', 'ext_authz_denied'])
     t.equal(fromAccessLogEntry(http(asked, { responseCodeDetails }), context()), undefined)
 })

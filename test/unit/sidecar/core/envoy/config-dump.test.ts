@@ -65,6 +65,22 @@ const dump = {
           },
         },
         { ecds_filter: { name: 'ext_authz/1/tls', typed_config: { '@type': 'x.ExtAuthz' } } },
+        {
+          version_info: 'f',
+          ecds_filter: {
+            name: 'authz/2/tls',
+            typed_config: {
+              '@type':
+                'type.googleapis.com/envoy.extensions.filters.http.filter_chain.v3.FilterChainConfig',
+              default_filter_chain: {
+                filters: [
+                  { name: 'rbac', typed_config: { matcher: { on_no_match: action('pass') } } },
+                  { name: 'ext_authz', typed_config: { '@type': 'x.ExtAuthz' } },
+                ],
+              },
+            },
+          },
+        },
       ],
     },
   ],
@@ -109,6 +125,7 @@ t.test('RBAC trees are told by the names of their actions, each once', async (t)
         { name: 'ns/p/rules[0]', action: 'ALLOW' },
       ],
     },
+    { name: 'authz/2/tls', version: 'f', actions: [{ name: 'pass', action: 'ALLOW' }] },
   ])
 })
 

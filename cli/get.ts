@@ -4,7 +4,7 @@
  */
 import type { Command } from 'commander'
 import { formatRef, MeshError, type Problem } from '../common/errors.ts'
-import type { KindInfo, PrinterColumn } from '../controller/core/crd/index.ts'
+import { KINDS, type KindInfo, type PrinterColumn } from '../controller/core/crd/index.ts'
 import { askController } from './admin-client.ts'
 import { apiPath, findKind, listKinds, placeOf } from './kinds.ts'
 import type { ApiList, ApiObject } from './objects.ts'
@@ -84,6 +84,38 @@ async function fetchObjects(
   )
 }
 
+/** Objects of every kind, a table for each that has some. */
+async function getAll(name: string | undefined, options: GetOptions): Promise<string> {
+  if (name !== undefined) throw new MeshError('ERR_CONFIG', 'all objects have no one name')
+  const found = await Promise.all(
+    KINDS.map(async (kind) => ({ kind, objects: await fetchObjects(kind, undefined, options) })),
+  )
+  const items = found.flatMap(({ objects }) => objects)
+  const whole = { apiVersion: 'v1', kind: 'List', items }
+  if (options.output === 'json') return `${JSON.stringify(whole, null, 2)}\n`
+  if (options.output === 'yaml') return formatYaml(whole)
+  const some = found.filter(({ objects }) => objects.length > 0)
+  if (some.length === 0) return 'no objects found; -A shows all namespaces\n'
+  if (options.output === 'name') return some.map(formatNames).join('')
+  const show = {
+    withNamespace: options.allNamespaces === true,
+    wide: options.output === 'wide',
+    nowMs: Date.now(),
+  }
+  return some
+    .map(({ kind, objects }) => `${kind.plural}\n${formatObjects(kind, objects, show)}`)
+    .join('\n')
+}
+
+interface Found {
+  readonly kind: KindInfo
+  readonly objects: readonly ApiObject[]
+}
+
+function formatNames({ kind, objects }: Found): string {
+  return objects.map((o) => `${kind.singular}.postern.dev/${o.metadata.name}\n`).join('')
+}
+
 async function get(
   kindText: string,
   name: string | undefined,
@@ -93,6 +125,7 @@ async function get(
     throw new MeshError('ERR_CONFIG', `-o ${options.output} is none of ${OUTPUTS.join(', ')}`)
   }
   if (kindText === 'problems') return await getProblems(options)
+  if (kindText === 'all') return await getAll(name, options)
   const kind = findKind(kindText)
   if (name !== undefined && options.allNamespaces === true) {
     throw new MeshError(
@@ -104,8 +137,7 @@ async function get(
   const whole = name === undefined ? { apiVersion: 'v1', kind: 'List', items: objects } : objects[0]
   if (options.output === 'json') return `${JSON.stringify(whole, null, 2)}\n`
   if (options.output === 'yaml') return formatYaml(whole)
-  if (options.output === 'name')
-    return objects.map((o) => `${kind.singular}.postern.dev/${o.metadata.name}\n`).join('')
+  if (options.output === 'name') return formatNames({ kind, objects })
   if (objects.length === 0) {
     const isOneNamespace = kind.namespaced && options.allNamespaces !== true
     const place = isOneNamespace
@@ -122,8 +154,8 @@ async function get(
 
 export function addGet(program: Command): void {
   stateOption(program.command('get'))
-    .description('show objects with their status, or `problems`')
-    .argument('<kind>', `problems, or a kind, also by short name: ${listKinds()}`)
+    .description('show objects with their status; `problems` or `all` of them')
+    .argument('<kind>', `problems, all, or a kind, also by short name: ${listKinds()}`)
     .argument('[name]', 'only this object')
     .option('-n, --namespace <namespace>', 'namespace', 'default')
     .option('-A, --all-namespaces', 'objects of all namespaces')

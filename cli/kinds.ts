@@ -19,7 +19,10 @@ export function findKind(text: string): KindInfo {
     [k.kind.toLowerCase(), k.plural, k.singular, ...k.shortNames].includes(wanted),
   )
   if (found === undefined) {
-    throw new MeshError('ERR_CONFIG', `${text} is no kind of postern.dev; there are ${listKinds()}`)
+    throw new MeshError(
+      'ERR_CONFIG',
+      `${text} is no kind of postern.dev; there are ${listKinds()}; and all, problems`,
+    )
   }
   return found
 }

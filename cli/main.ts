@@ -4,6 +4,7 @@
  */
 import { Command, CommanderError } from 'commander'
 import { MeshError } from '../common/errors.ts'
+import { addAnalyze } from './analyze.ts'
 import { addDescribe } from './describe.ts'
 import { ExitWith } from './exit.ts'
 import { addExplain } from './explain.ts'
@@ -22,7 +23,16 @@ export function buildProgram(): Command {
   )
   program.version(VERSION, '-V, --version')
   program.exitOverride()
-  for (const add of [addRun, addToken, addGet, addDescribe, addProxy, addExplain, addVersion])
+  for (const add of [
+    addRun,
+    addToken,
+    addGet,
+    addDescribe,
+    addProxy,
+    addExplain,
+    addAnalyze,
+    addVersion,
+  ])
     add(program)
   return program
 }

@@ -49,6 +49,12 @@ t.test('the command line asks a real mesh', { timeout: 180_000 }, async (t) => {
       t.notOk(own !== undefined && 'lagSeconds' in own, 'no lag')
     })
 
+    await t.test('get all: a table for each kind', async (t) => {
+      const { out } = await ask(stack, 'get', 'all', '-A')
+      t.match(out, /^authorizationpolicies\nNAMESPACE +NAME +ACTION/m)
+      t.match(out, /^meshes\nNAME +TRUST-DOMAIN/m)
+    })
+
     await t.test('proxy config: what Envoy has, without key and secret', async (t) => {
       const { out } = await ask(stack, 'proxy', 'config', 'all', 'shop/orders', '-o', 'json')
       const bootstrap = readFileSync(

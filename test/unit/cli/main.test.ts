@@ -8,6 +8,7 @@ import { tempDir } from '../../kit/tempdir.ts'
 t.test('knows its verbs', async (t) => {
   const names = buildProgram().commands.map((c) => c.name())
   t.same(names.sort(), [
+    'analyze',
     'controller',
     'describe',
     'explain',

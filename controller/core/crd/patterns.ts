@@ -55,6 +55,13 @@ const TEXTS: ReadonlyMap<string, PatternText> = new Map([
     },
   ],
   [
+    '^(\\[[0-9a-fA-F:.]+\\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):[0-9]{1,5}$',
+    {
+      message: 'is no host:port',
+      remedy: 'write "127.0.0.1:4317", "collector.example:4317" or "[::1]:4317"',
+    },
+  ],
+  [
     '^[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)+$',
     {
       message: 'is no entrypoint: package and rule, joined by "/"',

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { run } from '../../../cli/main.ts'
+import { runCli } from '../../kit/cli.ts'
 import { tempDir } from '../../kit/tempdir.ts'
 
 const policy = (paths: string) => `apiVersion: postern.dev/v1alpha1
@@ -16,15 +16,7 @@ t.test('exit codes and output', async (t) => {
   writeFileSync(join(dir, 'below/a.yaml'), policy('"/public*"'))
   writeFileSync(join(dir, 'notes.txt'), 'no manifest')
   writeFileSync(join(dir, '.hidden.yaml'), '{')
-  const ask = async (...argv: string[]) => {
-    const out = t.capture(process.stdout, 'write', () => true)
-    const err = t.capture(process.stderr, 'write', () => true)
-    const code = await run(['analyze', ...argv])
-    const said = [...out(), ...err()].map((c) => String(c.args[0])).join('')
-    out.restore()
-    err.restore()
-    return { code, said }
-  }
+  const ask = (...argv: string[]) => runCli(['analyze', ...argv])
   t.match(await ask('-f', dir), {
     code: 0,
     said: /warning +\S+below\/a\.yaml:4 +AuthorizationPolicy\/shop\/a .*LINT_PREFIX_WITHOUT_SLASH/,

@@ -4,8 +4,8 @@ import t from 'tap'
 import { explainDecision } from '../../../../cli/explain/decision.ts'
 import { formatDecision } from '../../../../cli/explain/decision-text.ts'
 import { findInFiles } from '../../../../cli/explain/log-file.ts'
-import { run } from '../../../../cli/main.ts'
 import type { DecisionRecord } from '../../../../common/decision.ts'
+import { runCli } from '../../../kit/cli.ts'
 import { makeVersion } from '../../../kit/explain.ts'
 import { header, is, makePolicy, makeSet, operation } from '../../../kit/policies.ts'
 import { tempDir } from '../../../kit/tempdir.ts'
@@ -77,13 +77,7 @@ t.test('from files, without a controller', async (t) => {
   t.match(await findInFiles([old, log], 'decision-1'), { postern: { allowed: false } })
   await t.rejects(findInFiles([old], 'decision-1'), { code: 'ERR_NOT_FOUND' })
   await t.rejects(findInFiles([join(dir, 'none')], 'decision-1'), { code: 'ERR_CONFIG' })
-  const ask = async (id: string) => {
-    const out = t.capture(process.stdout, 'write', () => true)
-    const code = await run(['explain', 'decision', id, '--decision-log', old, log])
-    const said = String(out()[0]?.args[0])
-    out.restore()
-    return { code, said }
-  }
+  const ask = (id: string) => runCli(['explain', 'decision', id, '--decision-log', old, log])
   t.match(await ask('decision-1'), { code: 3, said: /^Answer: +DENIED 403$/m })
   t.match(await ask('decision-0'), { code: 0 })
 })

@@ -3,6 +3,7 @@
  * published, what a proxy really has, who decided, and what an explanation is made of.
  */
 import type { Clock } from '../common/clock.ts'
+import type { DecisionRecord } from '../common/decision.ts'
 import { MeshError } from '../common/errors.ts'
 import type { AdminOptions } from './adapters/http/admin.ts'
 import type { Entrance } from './entrance.ts'
@@ -81,12 +82,19 @@ async function findDecision({ entrance, board }: ViewParts, id: string): Promise
   return { record: null, asked: connected.length, limits }
 }
 
+/** A sidecar speaks for its own workload only, and to the question. */
+function isOwn(record: unknown, nodeId: string, id: string): boolean {
+  const { decision_id: own, labels } = (record ?? {}) as Partial<DecisionRecord>
+  return own === id && nodeId.startsWith(`${labels?.namespace}/${labels?.workload}/`)
+}
+
 async function searchOne(entrance: Entrance, nodeId: string, id: string): Promise<Search> {
   try {
     const question = { case: 'decision' as const, value: { decisionId: id } }
     const answer = await entrance.ask(nodeId, question)
     const { record, limit } = answer as { record: unknown; limit?: string }
-    if (record !== null) return { nodeId, record }
+    if (record !== null && isOwn(record, nodeId, id)) return { nodeId, record }
+    if (record !== null) return { nodeId, limit: 'it answered with a record that is not its own' }
     return limit === undefined ? { nodeId } : { nodeId, limit }
   } catch (error) {
     // One who asks for what is no id is told so, whoever says it.

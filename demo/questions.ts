@@ -80,7 +80,9 @@ export async function settledGrounds(stack: Stack, workload: string): Promise<Gr
 
 export async function askExplain(stack: Stack, { to, asked }: Question): Promise<Explanation> {
   const grounds = await settledGrounds(stack, to)
-  const [explanation] = await explainAll(grounds, asked, BigInt(Date.now()) * 1_000_000n)
+  const [explanation] = await explainAll(grounds, asked, {
+    nowNs: BigInt(Date.now()) * 1_000_000n,
+  })
   if (explanation === undefined) throw new Error(`no explanation of a call to ${to}`)
   return explanation
 }

@@ -25,6 +25,7 @@ import { waitFor } from '../demo/process.ts'
 import { differenceOf } from '../demo/questions.ts'
 import type { Stack } from '../demo/stack.ts'
 import { fetchIdentity } from '../demo/tester.ts'
+import { SidecarThread } from '../sidecar/explain.ts'
 import { seededRandom } from '../test/kit/differential/random.ts'
 import {
   CALLERS,
@@ -63,32 +64,43 @@ export async function drillExplain(
   for (const caller of CALLERS) {
     identities.set(caller, { ...(await fetchIdentity(stack, caller)), ...MESH })
   }
-  const tally = new Map<string, number>()
-  const differences: string[] = []
-  let made = 0
-  while (made < options.count) {
-    const grounds = await enforce(stack, randomPolicies(random, stack.ports.orders))
-    const size = Math.min(CASES_PER_ROUND, options.count - made)
-    const cases = Array.from({ length: size }, () => randomCase(random))
-    const calls = await callAll(stack, grounds, { cases, identities })
-    const records = await recordsOf(stack, calls)
-    for (const call of calls) {
-      const kind = `${call.said.decidedIn} ${call.said.allowed ? 'allowed' : 'denied'}`
-      tally.set(kind, (tally.get(kind) ?? 0) + 1)
-      const wrong = judge(call, records)
-      if (wrong !== undefined) differences.push(`${wrong}: ${JSON.stringify(call.what)}`)
+  const sidecar = new SidecarThread()
+  const judged: Judged[] = []
+  try {
+    while (judged.length < options.count) {
+      const grounds = await enforce(stack, randomPolicies(random, stack.ports.orders))
+      const size = Math.min(CASES_PER_ROUND, options.count - judged.length)
+      const cases = Array.from({ length: size }, () => randomCase(random))
+      const calls = await callAll(stack, grounds, { cases, identities, sidecar })
+      const records = await recordsOf(stack, calls)
+      judged.push(...calls.map((call) => toJudged(call, records)))
     }
-    made += size
+  } finally {
+    await sidecar.close()
   }
-  return toReport(made, tally, differences)
+  return toReport(judged)
 }
 
-function toReport(
-  made: number,
-  tally: ReadonlyMap<string, number>,
-  differences: readonly string[],
-): DrillReport {
+interface Judged {
+  /** Where it is decided, and how. */
+  readonly kind: string
+  /** Absent: the explanation is right. */
+  readonly difference?: string
+}
+
+function toJudged(call: Made, records: ReadonlyMap<string, DecisionRecord>): Judged {
+  const kind = `${call.said.decidedIn} ${call.said.allowed ? 'allowed' : 'denied'}`
+  const wrong = judge(call, records)
+  return wrong === undefined
+    ? { kind }
+    : { kind, difference: `${wrong}: ${JSON.stringify(call.what)}` }
+}
+
+function toReport(judged: readonly Judged[]): DrillReport {
+  const tally = new Map<string, number>()
+  for (const { kind } of judged) tally.set(kind, (tally.get(kind) ?? 0) + 1)
   const kinds = [...tally].sort().map(([kind, n]) => `${kind} ${n}`)
+  const differences = judged.flatMap(({ difference }) => difference ?? [])
   const first = differences[0] === undefined ? '' : `, the first: ${differences[0].slice(0, 700)}`
   const lanes = ['rbac allowed', 'rbac denied', 'wasm allowed', 'wasm denied']
   return {
@@ -97,7 +109,7 @@ function toReport(
       claim(
         'decision, policy, rule, lane and status are those of the real call',
         differences.length === 0,
-        `${differences.length} differences in ${made} requests (${kinds.join(', ')})${first}`,
+        `${differences.length} differences in ${judged.length} requests (${kinds.join(', ')})${first}`,
       ),
       claim(
         'each lane allowed and denied',
@@ -135,6 +147,7 @@ async function enforce(stack: Stack, text: string): Promise<Grounds> {
 interface Round {
   readonly cases: readonly RandomCase[]
   readonly identities: ReadonlyMap<Caller, TlsIdentity>
+  readonly sidecar: SidecarThread
 }
 
 async function callAll(stack: Stack, grounds: Grounds, round: Round): Promise<readonly Made[]> {
@@ -150,7 +163,8 @@ async function callAll(stack: Stack, grounds: Grounds, round: Round): Promise<re
         ...(identity === undefined ? {} : { tls: identity }),
       })
       const asked = toAsked(what, stack.ports.orders)
-      const [said] = await explainAll(grounds, asked, BigInt(Date.now()) * 1_000_000n)
+      const nowNs = BigInt(Date.now()) * 1_000_000n
+      const [said] = await explainAll(grounds, asked, { nowNs, sidecar: round.sidecar })
       if (said === undefined) throw new Error('no explanation')
       made.push({ what, reply: fromBytes(bytes, ended), said })
     }

@@ -1,5 +1,5 @@
-/** The thread of explain.ts: one bundle, one request, one answer. What it evaluates can hang it, and nothing else. */
-import { parentPort, workerData } from 'node:worker_threads'
+/** The thread of explain.ts: a bundle and a request go in, an answer comes out. What it evaluates can hang it, and nothing else. */
+import { parentPort } from 'node:worker_threads'
 import type { FromExplain } from './explain.ts'
 import { answerAsSidecar, type ExplainTask } from './explain-answer.ts'
 
@@ -9,9 +9,11 @@ function post(message: FromExplain): void {
 
 const enter = (policy: string) => post({ kind: 'enter', policy })
 
-answerAsSidecar(workerData as ExplainTask, enter).then(
-  (answer) => post({ kind: 'done', answer }),
-  (error: unknown) => {
-    post({ kind: 'failed', message: error instanceof Error ? error.message : String(error) })
-  },
-)
+parentPort?.on('message', (task: ExplainTask) => {
+  answerAsSidecar(task, enter).then(
+    (answer) => post({ kind: 'done', answer }),
+    (error: unknown) => {
+      post({ kind: 'failed', message: error instanceof Error ? error.message : String(error) })
+    },
+  )
+})

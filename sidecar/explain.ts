@@ -26,8 +26,10 @@ export type FromExplain =
   | { readonly kind: 'done'; readonly answer: SidecarAnswer }
   | { readonly kind: 'failed'; readonly message: string }
 
-/** A sidecar gives a policy 300 ms; here the machine warms up first. */
-const TIMEOUT_MS = 5_000
+/** A sidecar gives a policy 300 ms; here it is asked for the first time, perhaps on a busy machine. */
+const POLICY_MS = 5_000
+/** Until the thread runs and the modules are compiled. */
+const LOAD_MS = 60_000
 
 export interface SidecarQuestion {
   readonly set: PolicySet
@@ -39,33 +41,79 @@ export interface SidecarQuestion {
   readonly nowNs: bigint
 }
 
-/** A policy that does not end in 5 s is answered as a sidecar does that ends its worker. Errors: ERR_BUNDLE_INVALID. */
-export function askAsSidecar({ set, request, ...rest }: SidecarQuestion): Promise<SidecarAnswer> {
-  const task: ExplainTask = { ...rest, request: toBinary(CheckRequestSchema, request) }
-  const canHang = set.policies.some((p) => p.rego !== undefined)
-  return canHang ? askThread(task) : answerAsSidecar(task, () => {})
+/** The thread in which Rego runs: made when it is needed, replaced when a policy holds it up. One question at a time. */
+export class SidecarThread {
+  readonly #policyMs: number
+  #worker: Worker | undefined
+  #turn: Promise<unknown> = Promise.resolve()
+
+  /** `policyMs`: how long one policy may take. */
+  constructor({ policyMs }: { readonly policyMs: number } = { policyMs: POLICY_MS }) {
+    this.#policyMs = policyMs
+  }
+
+  /** A policy that does not end in 5 s is answered as by a sidecar that ends its worker. Errors: ERR_BUNDLE_INVALID. */
+  ask({ set, request, ...rest }: SidecarQuestion): Promise<SidecarAnswer> {
+    const task: ExplainTask = { ...rest, request: toBinary(CheckRequestSchema, request) }
+    const canHang = set.policies.some((p) => p.rego !== undefined)
+    if (!canHang) return answerAsSidecar(task, () => {})
+    const answer = this.#turn.then(() => this.#askThread(task))
+    this.#turn = answer.catch(() => undefined)
+    return answer
+  }
+
+  async close(): Promise<void> {
+    await this.#turn
+    await this.#end()
+  }
+
+  async #end(): Promise<void> {
+    const worker = this.#worker
+    this.#worker = undefined
+    await worker?.terminate()
+  }
+
+  async #askThread(task: ExplainTask): Promise<SidecarAnswer> {
+    this.#worker ??= new Worker(new URL('./explain-thread.ts', import.meta.url))
+    const worker = this.#worker
+    const { promise, resolve, reject } = Promise.withResolvers<SidecarAnswer>()
+    let timer = setTimeout(() => reject(hangs('the policies do not load')), LOAD_MS)
+    const take = (message: FromExplain) => {
+      if (message.kind === 'done') resolve(message.answer)
+      else if (message.kind === 'failed') {
+        reject(new MeshError('ERR_BUNDLE_INVALID', message.message))
+      } else {
+        clearTimeout(timer)
+        const { policy } = message
+        timer = setTimeout(() => {
+          resolve(answerForHang(task, policy))
+          void this.#end()
+        }, this.#policyMs)
+      }
+    }
+    const end = () => reject(hangs('the policies’ thread ended'))
+    worker.on('message', take).on('error', reject).on('exit', end)
+    try {
+      worker.postMessage(task)
+      return await promise
+    } finally {
+      clearTimeout(timer)
+      worker.off('message', take).off('error', reject).off('exit', end)
+    }
+  }
 }
 
-async function askThread(task: ExplainTask): Promise<SidecarAnswer> {
-  const worker = new Worker(new URL('./explain-thread.ts', import.meta.url), { workerData: task })
-  let policy = ''
-  const { promise, resolve, reject } = Promise.withResolvers<SidecarAnswer>()
-  worker.on('message', (message: FromExplain) => {
-    if (message.kind === 'enter') policy = message.policy
-    else if (message.kind === 'done') resolve(message.answer)
-    else reject(new MeshError('ERR_BUNDLE_INVALID', message.message))
-  })
-  worker.on('error', reject)
-  worker.on('exit', () => reject(new MeshError('ERR_INTERNAL', 'the policies’ thread ended')))
-  const timer = setTimeout(() => {
-    if (policy === '') reject(new MeshError('ERR_INTERNAL', 'the policies do not load'))
-    else resolve(answerForHang(task, policy))
-  }, TIMEOUT_MS)
+function hangs(message: string): MeshError {
+  return new MeshError('ERR_INTERNAL', message)
+}
+
+/** One question in a thread of its own. */
+export async function askAsSidecar(question: SidecarQuestion): Promise<SidecarAnswer> {
+  const thread = new SidecarThread()
   try {
-    return await promise
+    return await thread.ask(question)
   } finally {
-    clearTimeout(timer)
-    await worker.terminate()
+    await thread.close()
   }
 }
 

@@ -10,7 +10,12 @@ import { type PolicyTrace, tracePolicies } from '../../common/authz/trace.ts'
 import { unpackBundle } from '../../common/bundle.ts'
 import { MeshError } from '../../common/errors.ts'
 import type { PolicySet } from '../../common/policy-set.ts'
-import { askAsSidecar, nameEnvoyRuling, type SidecarAnswer } from '../../sidecar/explain.ts'
+import {
+  askAsSidecar,
+  nameEnvoyRuling,
+  type SidecarAnswer,
+  type SidecarThread,
+} from '../../sidecar/explain.ts'
 import { type Arrived, arrive, type Refusal } from './arrive.ts'
 import type { AskedRequest, Version } from './asked.ts'
 import { toCheckRequest } from './check-request.ts'
@@ -48,6 +53,8 @@ export interface ExplainContext {
   readonly ownId: string
   /** Epoch nanoseconds. */
   readonly nowNs: bigint
+  /** Asked for what Envoy leaves open; default: a sidecar of its own for each question. */
+  readonly sidecar?: Pick<SidecarThread, 'ask'>
 }
 
 /** Errors: ERR_NOT_FOUND (no such port), ERR_BUNDLE_INVALID, ERR_INTERNAL (lanes that differ: a bug). */
@@ -125,10 +132,10 @@ function askSidecar(
   request: Arrived,
   options: ExplainContext & { readonly set: PolicySet; readonly archive: Uint8Array },
 ): Promise<SidecarAnswer> {
-  const { set, archive, ownId, nowNs } = options
+  const { set, archive, ownId, nowNs, sidecar = { ask: askAsSidecar } } = options
   const readsBody = set.policies.some((p) => p.rego?.readsBody === true)
   const check = toCheckRequest({ ...request, ownId }, { readsBody, nowNs })
-  return askAsSidecar({ set, archive, request: check, isBodyBuffered: readsBody, nowNs })
+  return sidecar.ask({ set, archive, request: check, isBodyBuffered: readsBody, nowNs })
 }
 
 interface Found {

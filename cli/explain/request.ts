@@ -13,7 +13,7 @@ import { print } from '../output/print.ts'
 import { stateOption } from '../state.ts'
 import { toWorkloadName } from '../workload-name.ts'
 import type { AskedRequest, Grounds } from './asked.ts'
-import { type Explanation, explain } from './explain.ts'
+import { type ExplainContext, type Explanation, explain } from './explain.ts'
 import { formatExplanation } from './format.ts'
 
 export interface RequestFlags {
@@ -125,9 +125,9 @@ export async function readAsked(flags: RequestFlags, grounds: Grounds): Promise<
 export function explainAll(
   grounds: Grounds,
   asked: AskedRequest,
-  nowNs: bigint,
+  options: Omit<ExplainContext, 'ownId'>,
 ): Promise<readonly Explanation[]> {
-  const context = { ownId: grounds.spiffeId, nowNs }
+  const context = { ownId: grounds.spiffeId, ...options }
   return Promise.all(grounds.versions.map((version) => explain(version, asked, context)))
 }
 
@@ -150,7 +150,7 @@ async function explainRequest(flags: RequestFlags): Promise<void> {
   if (answer === undefined) throw noWorkload(workload)
   const grounds = answer as Grounds
   const asked = await readAsked(flags, grounds)
-  const all = await explainAll(grounds, asked, BigInt(Date.now()) * NANOSECONDS)
+  const all = await explainAll(grounds, asked, { nowNs: BigInt(Date.now()) * NANOSECONDS })
   const value = { workload, explanations: all, locations: grounds.locations }
   print(formatStructured(flags.output, toPlain(value)) ?? formatAll(grounds, all))
   if (all[0]?.allowed !== true) throw new ExitWith(DENIED)

@@ -5,7 +5,7 @@
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 NODE := node_modules/.bin/node
 COMMANDS := help node_modules tools test-tools build typecheck test unit integration golden conformance e2e coverage \
-  demo bench bench-rules proof lint format generate generate-check proto clean ci
+  demo bench bench-rules bench-fleet proof lint format generate generate-check proto clean ci
 .PHONY: $(COMMANDS)
 
 help: ## list the targets
@@ -53,6 +53,9 @@ demo: node_modules tools ## three services, each with sidecar and Envoy: what is
 
 bench: node_modules tools ## measure start, memory and latency
 	$(NODE) bench/standalone.ts
+
+bench-fleet: node_modules tools ## measure 1,000 and 5,000 proxies on one controller; writes docs/performance.md
+	$(NODE) bench/fleet.ts
 
 bench-rules: node_modules tools ## measure what 10 to 10,000 rules cost in Envoy; writes docs/performance.md
 	$(NODE) bench/rules.ts

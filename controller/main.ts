@@ -28,6 +28,12 @@ const GRACE_MS = 2000
 
 const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now() }
 
+/**
+ * A small Buffer that lives as long as a connection holds the whole slab that it was cut from. Slabs of Node's default
+ * size, 64 KiB, took 18 MiB with 1,000 proxies.
+ */
+const BUFFER_SLAB_BYTES = 1024
+
 /** Runs until a signal. Rejects with ERR_CONFIG (every mistake at once), ERR_STATE_CORRUPT, ERR_STATE_WRITE. */
 export async function runController(
   argv: readonly string[],
@@ -39,6 +45,7 @@ export async function runController(
     return
   }
   if (parsed.kind === 'mistakes') throw new MeshError('ERR_CONFIG', parsed.mistakes.join('\n'))
+  Buffer.poolSize = BUFFER_SLAB_BYTES
   const signalled = untilSignal()
   const { config } = parsed
   await preparePlaces(config)

@@ -21,6 +21,8 @@ export interface Child {
 
 export interface StartOptions {
   readonly name: string
+  /** Default: this Node. */
+  readonly command?: string
   readonly args: readonly string[]
   readonly logFile: string
   readonly env?: Readonly<Record<string, string>>
@@ -34,7 +36,7 @@ export function startNode(options: StartOptions): Child {
   const log = openSync(options.logFile, 'a', 0o600)
   const child: ChildProcess = spawn(
     'setpriv',
-    ['--pdeathsig', 'TERM', '--', process.execPath, ...options.args],
+    ['--pdeathsig', 'TERM', '--', options.command ?? process.execPath, ...options.args],
     {
       stdio: ['ignore', log, log],
       env: { ...process.env, ...options.env },

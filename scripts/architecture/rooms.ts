@@ -60,6 +60,7 @@ export const ROOMS: Readonly<Record<string, string>> = {
   demo: 'Does the whole path work, on three services that one can watch?',
   drills: 'Does it hold when parts are edited, killed and attacked under load?',
   bench: 'What does it cost?',
+  'bench/fleet': 'What does a whole fleet cost one controller, and who gets what of an edit?',
   scripts: 'What is generated, fetched and run around the code?',
   'scripts/architecture': 'Do the imports keep to the house’s directions?',
   'scripts/crd': 'How do the CRDs become types and reference docs?',

@@ -8,6 +8,7 @@ import os from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { type Stack, type StackOptions, startStack } from '../demo/stack.ts'
 import { openWork } from '../demo/work.ts'
+import { drillAlerts } from './alerts.ts'
 import { drillAway } from './away.ts'
 import { CHURN_STACK, drillChurn } from './churn.ts'
 import { drillDifferential } from './differential.ts'
@@ -92,6 +93,10 @@ const TRIALS: Readonly<Record<string, (lengths: Lengths) => Promise<readonly Dri
       { ...TRANSPORT_STACK, portOffset: PORT_OFFSET, edit: withShortSvids },
       async (stack) => [await drillTransport(stack)],
     ),
+  alerts: () =>
+    onStack({ portOffset: PORT_OFFSET, edit: withShortSvids }, async (stack) => [
+      await drillAlerts(stack, 'full'),
+    ]),
   churn: ({ churnSeconds, seed }) =>
     onStack({ ...CHURN_STACK, portOffset: PORT_OFFSET }, async (stack) => [
       await drillChurn(stack, { seconds: churnSeconds, seed }),

@@ -11,7 +11,11 @@ type Test = Parameters<typeof tempDir>[0]
 const facts: HealthFacts = {
   ready: true,
   detail: '',
-  identity: { spiffeId: 'spiffe://shop.example/ns/shop/sa/web', notAfterMs: 1_800_000_000_000 },
+  identity: {
+    spiffeId: 'spiffe://shop.example/ns/shop/sa/web',
+    notBeforeMs: 0,
+    notAfterMs: 1_800_000_000_000,
+  },
 }
 const OWN = { contentType: 'text/plain; version=0.0.4', text: async () => 'postern_ready 1\n' }
 

@@ -9,6 +9,7 @@ import t from 'tap'
 import { request } from '../../demo/client.ts'
 import type { Stack } from '../../demo/stack.ts'
 import { onStack } from '../../drills/main.ts'
+import { dashboardQueries } from '../../scripts/gen-dashboard.ts'
 import { type CollectedSpan, type Collector, SERVER, startCollector } from '../kit/collector.ts'
 import { readTables } from '../kit/doc-tables.ts'
 import { parseScrape, type Scraped, sumOf } from '../kit/scrape.ts'
@@ -136,7 +137,16 @@ async function sidecarMetrics(t: Test, stack: Stack): Promise<void> {
   t.equal(sumOf(page, 'postern_xds_in_sync'), 1)
   t.equal(sumOf(page, 'postern_decisions_lost_total'), 0)
   t.ok(Math.abs(sumOf(page, 'postern_clock_offset_seconds') ?? 99) < 5)
-  t.ok((sumOf(page, 'envoy_http_downstream_rq_total') ?? 0) > 0, 'Envoy’s are there')
+  // Envoy has histograms when it has flushed its stats, every 5 s.
+  const hasTimes = async () => (await scrape(port)).has('envoy_http_downstream_rq_time')
+  await waitFor(hasTimes)
+  const later = await scrape(port)
+  for (const name of dashboardQueries()
+    .join(' ')
+    .match(/\benvoy_\w+/g) ?? []) {
+    const isLabel = /prefix|code_class/.test(name)
+    t.ok(isLabel || later.has(name.replace(/_bucket$/, '')), `${name}, for the dashboard`)
+  }
   t.notMatch(JSON.stringify([...page.values()]), /spiffe:|\/orders\/42/)
 }
 

@@ -192,9 +192,9 @@ export class AdsStream {
     const { state, effects } = step(this.#state, event)
     this.#state = state
     for (const effect of effects) this.#perform(effect)
-    const isVerdict = effects.some(({ kind }) => kind === 'acked')
+    // Also by its first requests: one that comes back with all that there is needs to be sent nothing.
     const generation = state.snapshot?.version
-    if ((isVerdict || event.kind === 'snapshot') && generation !== undefined && isSettled(state))
+    if (event.kind !== 'closed' && generation !== undefined && isSettled(state))
       this.#options.proxies.settled(this.nodeId, generation)
   }
 

@@ -11,7 +11,7 @@ import { CHECK_BOUNDS, OUTCOMES, type Outcome, type Tally } from '../../runtime/
 export interface SidecarReadings {
   readonly version: string
   readonly ready: boolean
-  readonly identity: { readonly notAfterMs: number } | undefined
+  readonly identity: { readonly notBeforeMs: number; readonly notAfterMs: number } | undefined
   readonly svids: { readonly obtained: number; readonly failed: number }
   readonly serving: ServingReadings | undefined
 }
@@ -111,6 +111,12 @@ export class SidecarMetrics {
     }
     metrics.read('svid_expiry_timestamp_seconds', expiry, () =>
       Math.floor((this.#read().identity?.notAfterMs ?? 0) / 1000),
+    )
+    const start = {
+      help: 'start of the certificate in use, seconds since 1970; with its end: its lifetime. 0: there is none',
+    }
+    metrics.read('svid_start_timestamp_seconds', start, () =>
+      Math.floor((this.#read().identity?.notBeforeMs ?? 0) / 1000),
     )
     const obtained = {
       type: 'counter',

@@ -9,6 +9,8 @@ import { type CacheEntry, cacheRoot, ensure } from './tools/cache.ts'
 import { TEST_TOOLS, TOOLS, type ToolSource } from './tools/catalog.ts'
 import { buildGoTool } from './tools/go.ts'
 import { runMain } from './tools/missing.ts'
+import { unpackNft } from './tools/nft.ts'
+import { canRun } from './tools/run.ts'
 import { fetchWheelTool } from './tools/wheel.ts'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -36,6 +38,17 @@ async function link(name: string, target: string): Promise<void> {
   await rename(fresh, join(folder, name))
 }
 
+/** Only root can use it, and only where the machine has none. Without it, its tests say that they are skipped. */
+async function bringNft(cache: string): Promise<void> {
+  if (process.getuid?.() !== 0 || (await canRun('nft', ['--version']))) return
+  if (!(await canRun('apt-get', ['--version']))) {
+    say('nft is missing: install nftables to run the tests of captured traffic')
+    return
+  }
+  const entry = { key: 'nft-of-the-distribution', file: 'nft', tree: true, build: unpackNft }
+  await link('nft', (await ensure(cache, entry, say)).path)
+}
+
 async function main(): Promise<void> {
   const cache = cacheRoot(process.env)
   for (const tool of process.argv.includes('--test') ? TEST_TOOLS : TOOLS) {
@@ -47,6 +60,7 @@ async function main(): Promise<void> {
     const seconds = Math.ceil((performance.now() - start) / 1000)
     if (made) say(`${tool.name} ${tool.version}: ready after ${seconds} s`)
   }
+  if (process.argv.includes('--test')) await bringNft(cache)
 }
 
 await runMain(main)

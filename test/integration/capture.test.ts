@@ -204,7 +204,7 @@ t.test('captured calls', { skip: skip ?? false }, async (t) => {
 
   t.test('the capture port itself is closed: it would call itself', async (t) => {
     t.match(await http('127.0.0.1', CAPTURE, 'orders.shop'), { status: 0 })
-    netns.run('nft', 'delete', 'table', 'ip', 'capture')
+    netns.nft('delete table ip capture')
     t.match(await http('127.0.0.1', CAPTURE, 'orders.shop'), { status: 0 }, 'without a redirect')
     netns.nft(RULES)
     t.same(await apps.seen(), [])

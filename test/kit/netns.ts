@@ -3,7 +3,7 @@
  * Needs root and nft; `whyNoNetns` says what is missing, for a loud skip.
  */
 import { execFileSync } from 'node:child_process'
-import { readlinkSync } from 'node:fs'
+import { existsSync, readlinkSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import type { Test } from 'tap'
@@ -12,11 +12,15 @@ import { startProcess } from './process.ts'
 import { tempDir } from './tempdir.ts'
 import { waitFor } from './wait.ts'
 
+const UNPACKED = join(import.meta.dirname, '../../.tools/nft')
+/** The machine's own, or what `make test-tools` unpacked where there is none. */
+const NFT = existsSync(UNPACKED) ? UNPACKED : 'nft'
+
 /** Undefined: a namespace can be made. */
 export function whyNoNetns(): string | undefined {
   if (process.getuid?.() !== 0) return 'needs root'
   try {
-    execFileSync('nft', ['--version'], { stdio: 'ignore' })
+    execFileSync(NFT, ['--version'], { stdio: 'ignore' })
     execFileSync('unshare', ['--net', 'true'], { stdio: 'ignore' })
   } catch {
     return 'needs nft, and the right to make network namespaces'
@@ -28,7 +32,7 @@ export interface Netns {
   /** Put before a command to run it there. */
   readonly prefix: readonly string[]
   run(command: string, ...args: readonly string[]): void
-  /** Loads rules as `nft -f` does. */
+  /** Loads rules, as `nft -f -` does. */
   nft(rules: string): void
   startAgent(uid: number, apps?: readonly string[]): Promise<Agent>
 }
@@ -49,7 +53,7 @@ export async function startNetns(t: Test, addresses: readonly string[]): Promise
   return {
     prefix,
     run: (command, ...args) => exec([command, ...args]),
-    nft: (rules) => exec(['nft', '-f', '-'], rules),
+    nft: (rules) => exec([NFT, '-f', '-'], rules),
     startAgent: async (uid, apps = []) => {
       const socket = join(tempDir(t), 'agent.sock')
       const script = join(import.meta.dirname, 'netns-agent.ts')

@@ -177,11 +177,7 @@ export class ProxyParts {
     const svid = this.#options.identity.current()
     return {
       ...this.#reporter.current(),
-      identity: svid && {
-        spiffeId: svid.spiffeId,
-        notBeforeMs: svid.notBeforeMs,
-        notAfterMs: svid.notAfterMs,
-      },
+      identity: svid && { spiffeId: svid.spiffeId, notAfterMs: svid.notAfterMs },
     }
   }
 

@@ -22,11 +22,19 @@ export interface IdentityOptions extends AttestParts {
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>
 }
 
+export interface IdentityCounts {
+  /** SVIDs so far, the first among them. */
+  readonly obtained: number
+  /** Attempts to get one. */
+  readonly failed: number
+  /** Of the last one, epoch milliseconds; 0: none yet. */
+  readonly obtainedAtMs: number
+}
+
 export interface WorkloadIdentitySource extends IdentitySource {
   /** Why there is no SVID, or why the last renewal failed; undefined: all is well. */
   problem(): MeshError | undefined
-  /** SVIDs obtained so far, the first among them, and attempts that failed. */
-  counts(): { readonly obtained: number; readonly failed: number }
+  counts(): IdentityCounts
   /** Roots that the controller distributed (SDS ROOTCA), DER; kept for later starts. Throws ERR_CONTROLLER_UNTRUSTED. */
   updateTrustBundle(roots: readonly Uint8Array[]): Promise<void>
   stop(): Promise<void>
@@ -59,7 +67,7 @@ class IdentityKeeper implements WorkloadIdentitySource {
   #lease: Lease | undefined
   #problem: MeshError | undefined
   #attempt = 0
-  #counts = { obtained: 0, failed: 0 }
+  #counts: IdentityCounts = { obtained: 0, failed: 0, obtainedAtMs: 0 }
   #nextAttemptMonotonicMs = Number.NEGATIVE_INFINITY
   #nextStoreMonotonicMs = Number.NEGATIVE_INFINITY
   /** The file's text at the last refusal: another one is tried at once. */
@@ -91,7 +99,7 @@ class IdentityKeeper implements WorkloadIdentitySource {
     return () => this.#listeners.delete(listener)
   }
 
-  counts(): { readonly obtained: number; readonly failed: number } {
+  counts(): IdentityCounts {
     return this.#counts
   }
 
@@ -143,7 +151,8 @@ class IdentityKeeper implements WorkloadIdentitySource {
 
   #take(svid: Svid): void {
     const isFirst = this.#svid === undefined
-    this.#counts = { ...this.#counts, obtained: this.#counts.obtained + 1 }
+    const obtained = this.#counts.obtained + 1
+    this.#counts = { ...this.#counts, obtained, obtainedAtMs: this.#options.clock.now() }
     this.#svid = svid
     this.#lease = startLease(this.#now(), svid.notAfterMs, this.#random())
     this.#problem = this.#attester.storeProblem()

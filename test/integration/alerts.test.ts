@@ -102,7 +102,7 @@ function missing(connected: number, served: number): Series {
 
 function lifetime(end: number): Series {
   return {
-    [`postern_svid_start_timestamp_seconds${S}`]: always(0),
+    [`postern_svid_obtained_timestamp_seconds${S}`]: always(0),
     [`postern_svid_expiry_timestamp_seconds${S}`]: always(end),
   }
 }

@@ -13,7 +13,6 @@ const facts: HealthFacts = {
   detail: '',
   identity: {
     spiffeId: 'spiffe://shop.example/ns/shop/sa/web',
-    notBeforeMs: 0,
     notAfterMs: 1_800_000_000_000,
   },
 }

@@ -11,9 +11,7 @@ import { MeshError } from '../../../common/errors.ts'
 export interface HealthFacts {
   readonly ready: boolean
   readonly detail: string
-  readonly identity:
-    | { readonly spiffeId: string; readonly notBeforeMs: number; readonly notAfterMs: number }
-    | undefined
+  readonly identity: { readonly spiffeId: string; readonly notAfterMs: number } | undefined
 }
 
 export interface MetricsSource {

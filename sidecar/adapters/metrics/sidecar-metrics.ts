@@ -11,8 +11,12 @@ import { CHECK_BOUNDS, OUTCOMES, type Outcome, type Tally } from '../../runtime/
 export interface SidecarReadings {
   readonly version: string
   readonly ready: boolean
-  readonly identity: { readonly notBeforeMs: number; readonly notAfterMs: number } | undefined
-  readonly svids: { readonly obtained: number; readonly failed: number }
+  readonly identity: { readonly notAfterMs: number } | undefined
+  readonly svids: {
+    readonly obtained: number
+    readonly failed: number
+    readonly obtainedAtMs: number
+  }
   readonly serving: ServingReadings | undefined
 }
 
@@ -113,10 +117,10 @@ export class SidecarMetrics {
       Math.floor((this.#read().identity?.notAfterMs ?? 0) / 1000),
     )
     const start = {
-      help: 'start of the certificate in use, seconds since 1970; with its end: its lifetime. 0: there is none',
+      help: 'when the last certificate came, seconds since 1970: with its end, what there is of its life. 0: none came yet',
     }
-    metrics.read('svid_start_timestamp_seconds', start, () =>
-      Math.floor((this.#read().identity?.notBeforeMs ?? 0) / 1000),
+    metrics.read('svid_obtained_timestamp_seconds', start, () =>
+      Math.floor(this.#read().svids.obtainedAtMs / 1000),
     )
     const obtained = {
       type: 'counter',

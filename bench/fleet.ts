@@ -6,7 +6,7 @@
 import { execFileSync } from 'node:child_process'
 import os from 'node:os'
 import type { MeshSize } from './fleet/mesh.ts'
-import { formatFleet, writeFleet } from './fleet/page.ts'
+import { formatFleet, toRunRow, writeFleet } from './fleet/page.ts'
 import { type RunResult, runFleet } from './fleet/run.ts'
 
 const ROUNDS = 5
@@ -39,7 +39,9 @@ function largeSize(): MeshSize | undefined {
 
 async function measure(size: MeshSize, rounds: number): Promise<RunResult> {
   process.stdout.write(`${size.workloads} proxies, ${size.policies} policies …\n`)
-  return await runFleet(size, rounds)
+  const result = await runFleet(size, rounds)
+  process.stdout.write(`${toRunRow(result)}\n`)
+  return result
 }
 
 if (import.meta.main) {

@@ -132,7 +132,8 @@ function toEditRow(what: string, edits: readonly EditResult[]): string {
   return `| ${cells.join(' | ')} |`
 }
 
-function toRunRow(run: RunResult): string {
+/** One line of the table of runs. */
+export function toRunRow(run: RunResult): string {
   const { readyMiB, connectedMiB, peakMiB } = run.rss
   const cells = [
     n(run.size.workloads),

@@ -79,6 +79,11 @@ class Claims {
     serviceHosts: new Map<string, Holder>(),
     serviceAddresses: new Map<string, Holder>(),
   }
+  /** What each service holds, in the order of its claims. */
+  readonly #own = {
+    serviceHosts: new Map<string, string[]>(),
+    serviceAddresses: new Map<string, string[]>(),
+  }
 
   constructor(drafts: readonly WorkloadDraft[], services: Services) {
     for (const key of services.keys()) {
@@ -102,8 +107,7 @@ class Claims {
   }
 
   heldBy(field: Field, service: string): readonly string[] {
-    const own = [...this.#held[field]].filter(([, holder]) => holder.service === service)
-    return own.map(([value]) => value).sort(compareText)
+    return [...(this.#own[field].get(service) ?? [])].sort(compareText)
   }
 
   #claim(draft: WorkloadDraft, field: Field, index: number, value: string): void {
@@ -111,6 +115,9 @@ class Claims {
     const holder = this.#held[field].get(value)
     if (holder === undefined) {
       this.#held[field].set(value, { service, words: `service ${service}` })
+      const own = this.#own[field].get(service)
+      if (own === undefined) this.#own[field].set(service, [value])
+      else own.push(value)
     } else if (holder.service !== service) {
       this.problems.push({
         code: 'ERR_FIELD_VALUE',

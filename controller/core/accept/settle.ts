@@ -18,6 +18,7 @@ import type { Model } from '../model/mesh.ts'
 import { attributeProblems, type RegoProblem } from '../rego/attribute.ts'
 import { findHidden } from '../rego/data.ts'
 import { dataHidden, resolveRego, type Unit } from '../rego/unit.ts'
+import type { ClusterFacts } from '../translate/cluster.ts'
 import { translate } from '../translate/index.ts'
 import { findHeld } from './hold.ts'
 import {
@@ -70,8 +71,9 @@ const TIER: Readonly<Record<Kind, number>> = {
 export function settle(
   proposals: readonly Proposal[],
   compiled: (unit: Unit) => CompileState,
+  cluster?: ClusterFacts,
 ): Settlement {
-  const round = new Settling(proposals, compiled)
+  const round = new Settling(proposals, compiled, cluster)
   for (;;) {
     const found = round.evaluate()
     if (!round.demote(found.problems) && !round.hold(found)) return round.finish(found)
@@ -88,13 +90,19 @@ interface Evaluation {
 class Settling {
   readonly #proposals: ReadonlyMap<ObjectKey, Proposal>
   readonly #compiled: (unit: Unit) => CompileState
+  readonly #cluster: ClusterFacts | undefined
   readonly #choices = new Map<ObjectKey, Choice>()
   readonly #refusals: RegoProblem[] = []
   readonly #pending = new Set<ObjectKey>()
   readonly #held = new Map<ObjectKey, ObjectKey>()
   readonly #units = new Map<string, Unit>()
 
-  constructor(proposals: readonly Proposal[], compiled: (unit: Unit) => CompileState) {
+  constructor(
+    proposals: readonly Proposal[],
+    compiled: (unit: Unit) => CompileState,
+    cluster: ClusterFacts | undefined,
+  ) {
+    this.#cluster = cluster
     this.#proposals = new Map(proposals.map((p) => [p.key, p]))
     this.#compiled = compiled
     for (const p of proposals) this.#choices.set(p.key, bestChoice(p))
@@ -255,6 +263,7 @@ class Settling {
       backendTrafficPolicies: ofKind('BackendTrafficPolicy'),
       workloadEntries,
       policies,
+      ...(this.#cluster === undefined ? {} : { cluster: this.#cluster }),
       uids: new Map(
         workloadEntries.map(({ metadata: m }) => [
           `${m.namespace ?? 'default'}/${m.name}`,

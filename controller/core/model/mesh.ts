@@ -65,6 +65,8 @@ export interface Endpoint {
   readonly port: number
   /** What the endpoint takes. Plaintext is spoken to `DISABLE` only, mutual TLS to all others. */
   readonly mtls: MtlsMode
+  /** Not ready: called by those only who call its own address. Absent: it is ready. */
+  readonly isReady?: false
 }
 
 /** A port of a service, as callers see it. */
@@ -115,6 +117,16 @@ export interface Capture {
   readonly services: readonly Service[]
 }
 
+/**
+ * Whoever connects to any port of the workload comes to `port` of its proxy, with the port that was meant. `address` of
+ * its inbound ports is then the app's own.
+ */
+export interface InboundCapture {
+  readonly port: number
+  /** The mode of ports that no inbound port is for. What comes there is TCP, and no rule names the port. */
+  readonly otherMtls: MtlsMode
+}
+
 export interface Workload {
   readonly namespace: string
   readonly name: string
@@ -124,11 +136,15 @@ export interface Workload {
   readonly spiffeId: string
   /** The service that it is an endpoint of, in its namespace. */
   readonly service: string
+  /** All services that it is an endpoint of, by name. Absent: `service` alone. */
+  readonly services?: readonly string[]
   readonly labels: Readonly<Record<string, string>>
   readonly inbound: readonly InboundPort[]
   readonly outbound: readonly OutboundPort[]
   /** What the app calls is redirected to its proxy. */
   readonly capture?: Capture
+  /** What calls the app is redirected to its proxy. */
+  readonly inboundCapture?: InboundCapture
   readonly policySet: PolicySet
 }
 

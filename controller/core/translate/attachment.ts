@@ -22,8 +22,15 @@ export interface Subject {
   readonly namespace: string
   readonly name: string
   readonly service: string
+  /** Absent: `service` alone. */
+  readonly services?: readonly string[]
   readonly serviceAccount: string
   readonly labels: Readonly<Record<string, string>>
+}
+
+/** The names of the services, in its namespace, that the subject is an endpoint of. */
+export function servicesOf({ services, service }: Subject): readonly string[] {
+  return services ?? [service]
 }
 
 export interface Attachment<S extends Subject> {
@@ -87,10 +94,11 @@ const indexOf = remember((subjects: readonly Subject[]): Index => {
   return { all, byPlace }
 })
 
-function placesOf({ namespace, service, serviceAccount, labels }: Subject): string[] {
+function placesOf(subject: Subject): string[] {
+  const { namespace, serviceAccount, labels } = subject
   return [
     placeOf('namespace', namespace),
-    placeOf('Service', namespace, service),
+    ...servicesOf(subject).map((service) => placeOf('Service', namespace, service)),
     placeOf('ServiceAccount', namespace, serviceAccount),
     ...Object.entries(labels).map(([key, value]) => placeOf('label', key, value)),
   ]
@@ -132,7 +140,7 @@ function refTarget(
   index: number,
 ): Target {
   const hits = (s: Subject) =>
-    (target.kind === 'Service' && s.service === target.name) ||
+    (target.kind === 'Service' && servicesOf(s).includes(target.name)) ||
     (target.kind === 'ServiceAccount' && s.serviceAccount === target.name)
   return {
     field: `spec.targetRefs[${index}]`,
@@ -162,6 +170,6 @@ function selectsNothing(ref: ObjectRef, target: Target): Problem {
     object: ref,
     field: target.field,
     message: `no workload is selected by ${target.words}`,
-    remedy: 'check the name, the labels and the namespace against the WorkloadEntries',
+    remedy: 'check the name, the labels and the namespace against the workloads',
   }
 }

@@ -7,7 +7,12 @@
  */
 import type { Problem } from '../../../common/errors.ts'
 import { withRequires } from '../../../common/features.ts'
-import type { Policy, PolicyAction, PolicySet, RegoPolicy } from '../../../common/policy-set.ts'
+import {
+  comparePolicies,
+  type Policy,
+  type PolicySet,
+  type RegoPolicy,
+} from '../../../common/policy-set.ts'
 import { keepEqual, remember } from '../../../common/remember.ts'
 import type {
   AuthorizationPolicy,
@@ -19,6 +24,7 @@ import type {
 } from '../crd/index.ts'
 import {
   type Capture,
+  type InboundPort,
   type MeshSettings,
   type OutboundPort,
   type Service,
@@ -26,20 +32,28 @@ import {
   type Workload,
   workloadKey,
 } from '../model/mesh.ts'
-import { attach } from './attachment.ts'
+import { attach, servicesOf } from './attachment.ts'
 import { translateAuthorizationPolicy } from './authorization-policy.ts'
 import { type TrafficTranslation, translateTrafficPolicies } from './backend-traffic-policy.ts'
+import { addNamedPorts } from './captured-ports.ts'
+import {
+  type ClusterFacts,
+  mergeServices,
+  NO_CLUSTER,
+  resolveServices,
+  translatePod,
+} from './cluster.ts'
 import { translateMesh } from './mesh.ts'
-import { compareAge, compareText } from './objects.ts'
-import { translateOutbound, translateServices } from './outbound.ts'
+import { compareAge, compareText, refOf } from './objects.ts'
+import { type Services, translateOutbound, translateServices } from './outbound.ts'
 import {
   type PeerAuthenticationTranslation,
   type PortSubject,
   translatePeerAuthentications,
 } from './peer-authentication.ts'
 import {
-  CAPTURE_ADDRESS,
   CAPTURE_FIELD,
+  captureAddress,
   type PortClaims,
   refusedKey,
   settlePorts,
@@ -56,6 +70,8 @@ export interface TranslationInput {
   readonly policies: readonly PolicyInput[]
   /** UID of each WorkloadEntry, by `namespace/name`. */
   readonly uids: ReadonlyMap<string, string>
+  /** Absent: there are no pods and no Services. */
+  readonly cluster?: ClusterFacts
 }
 
 export interface PolicyInput {
@@ -73,14 +89,12 @@ const attachPolicy = remember((object: AuthorizationPolicy, subjects: readonly P
   attach(object, subjects),
 )
 const keepCatalog = keepEqual<MeshSettings, readonly Service[]>()
-const keepWorkload = keepEqual<WorkloadEntry, Workload>()
+const keepWorkload = keepEqual<WorkloadDraft['object'], Workload>()
 const translateEntry = remember(translateWorkloadEntry)
 const translatePolicy = remember(
   (object: AuthorizationPolicy, mesh: MeshSettings, rego: RegoPolicy | undefined) =>
     translateAuthorizationPolicy(object, { mesh, rego }),
 )
-
-const ACTION_ORDER: readonly PolicyAction[] = ['DENY', 'AUDIT', 'ALLOW']
 
 /** The model of `input` and all its problems. Without Mesh or CertificateAuthority there is no model. */
 export function translate(input: TranslationInput): Translation {
@@ -106,28 +120,23 @@ interface Workloads {
 }
 
 function translateWorkloads(input: TranslationInput, mesh: MeshSettings): Workloads {
-  const entries = [...input.workloadEntries]
-    .sort(compareAge)
-    .map((object) => translateEntry(object, mesh.trustDomain))
-  const subjects = keepSubjects(
-    mesh,
-    entries.map((entry) => entry.subject),
+  const { cluster = NO_CLUSTER } = input
+  const parties = readParties(input, mesh, cluster)
+  const { drafts, subjects, claims, services } = parties
+  const peers = translatePeerAuthentications(
+    input.peerAuthentications,
+    cluster.outsiders.length === 0 ? subjects : [...subjects, ...cluster.outsiders],
+    mesh.mtlsMode,
   )
-  const drafts = keepDrafts(
-    mesh,
-    entries.flatMap(({ draft }) => (draft === undefined ? [] : [draft])),
-  )
-  const claims = claimPorts(drafts)
-  const { services, problems: serviceProblems } = joinServices(drafts, claims)
-  const peers = translatePeerAuthentications(input.peerAuthentications, subjects, mesh.mtlsMode)
   const traffic = translateTrafficPolicies(input.backendTrafficPolicies, subjects)
-  const catalog = translateCatalog(drafts, { services, traffic, modeOf: peers.modeOf })
-  const shared = { mode: mesh.outboundMode, services: keepCatalog(mesh, catalog.services) }
+  const { modeOf } = peers
+  const catalog = translateCatalog(parties.apart, { services, traffic, modeOf, cluster })
+  const around = { trustDomain: mesh.trustDomain, traffic, modeOf }
+  const merged = mergeServices(resolveServices(cluster.services, around), catalog.services)
+  const shared = { mode: mesh.outboundMode, services: keepCatalog(mesh, merged) }
   const policies = translatePolicies(input.policies, subjects, mesh)
   const problems = [
-    ...entries.flatMap((entry) => entry.problems),
-    ...claims.problems,
-    ...serviceProblems,
+    ...parties.problems,
     ...peers.problems,
     ...traffic.problems,
     ...catalog.problems,
@@ -138,7 +147,7 @@ function translateWorkloads(input: TranslationInput, mesh: MeshSettings): Worklo
       services,
       claims,
       traffic,
-      modeOf: peers.modeOf,
+      modeOf,
     })
     problems.push(...more)
     const policySet = toPolicySet(draft, mesh, policies.byWorkload)
@@ -150,15 +159,92 @@ function translateWorkloads(input: TranslationInput, mesh: MeshSettings): Worklo
   return { workloads, problems }
 }
 
+interface Parties {
+  readonly subjects: readonly PortSubject[]
+  /** Of WorkloadEntries, oldest first. */
+  readonly apart: readonly WorkloadDraft[]
+  /** All that are served: those, and pods. */
+  readonly drafts: readonly WorkloadDraft[]
+  readonly claims: PortClaims
+  /** Those that WorkloadEntries make up. */
+  readonly services: Services
+  readonly problems: readonly Problem[]
+}
+
+/** Who is there, before anything is known of how they may meet. */
+function readParties(
+  { workloadEntries }: TranslationInput,
+  mesh: MeshSettings,
+  cluster: ClusterFacts,
+): Parties {
+  const entries = [...workloadEntries]
+    .sort(compareAge)
+    .map((object) => translateEntry(object, mesh.trustDomain))
+  const pods = cluster.pods.map((pod) => translatePod(pod, mesh.trustDomain))
+  const { drafts: apart, problems: twins } = withoutTwins(
+    keepDrafts(mesh, draftsOf(entries)),
+    cluster,
+  )
+  const claims = claimPorts(apart)
+  const { services, problems } = joinServices(apart, claims)
+  return {
+    subjects: keepSubjects(mesh, [...entries.map(({ subject }) => subject), ...cluster.pods]),
+    apart,
+    drafts: [...apart, ...draftsOf(pods)],
+    claims,
+    services,
+    problems: [
+      ...[...entries, ...pods].flatMap((entry) => entry.problems),
+      ...cluster.problems,
+      ...twins,
+      ...claims.problems,
+      ...problems,
+    ],
+  }
+}
+
+function draftsOf(
+  found: readonly { readonly draft: WorkloadDraft | undefined }[],
+): readonly WorkloadDraft[] {
+  return found.flatMap(({ draft }) => (draft === undefined ? [] : [draft]))
+}
+
+/** A pod is what it is; a WorkloadEntry of the same name, or of a pod's address, would be taken for it. */
+function withoutTwins(
+  drafts: readonly WorkloadDraft[],
+  { pods }: ClusterFacts,
+): { readonly drafts: readonly WorkloadDraft[]; readonly problems: readonly Problem[] } {
+  if (pods.length === 0 || drafts.length === 0) return { drafts, problems: [] }
+  const names = new Set(pods.map(workloadKey))
+  const addresses = new Map(pods.map((pod) => [pod.address, pod]))
+  const problems = drafts.flatMap((draft): readonly Problem[] => {
+    const object = refOf(draft.object)
+    const remedy = 'a pod needs no WorkloadEntry; remove it, or give it another'
+    if (names.has(workloadKey(draft))) {
+      const message = `there is a pod of the same name`
+      return [{ code: 'ERR_FIELD_VALUE', object, field: 'metadata.name', message, remedy }]
+    }
+    const pod = addresses.get(draft.address)
+    if (pod === undefined) return []
+    const message = `"${draft.address}" is the address of pod ${workloadKey(pod)}`
+    return [{ code: 'ERR_FIELD_VALUE', object, field: 'spec.address', message, remedy }]
+  })
+  const isTwin = (draft: WorkloadDraft) =>
+    names.has(workloadKey(draft)) || addresses.has(draft.address)
+  return problems.length === 0
+    ? { drafts, problems }
+    : { drafts: drafts.filter((draft) => !isTwin(draft)), problems }
+}
+
 /** All captured workloads share one list of services. */
 function toCapture(
   draft: WorkloadDraft,
   claims: PortClaims,
   shared: Pick<Capture, 'mode' | 'services'>,
 ): { readonly capture?: Capture } {
-  const port = draft.object.spec.capture?.outboundPort
+  const port = draft.spec.capture?.outboundPort
   if (port === undefined || claims.refused.has(refusedKey(draft, CAPTURE_FIELD))) return {}
-  return { capture: { address: CAPTURE_ADDRESS, port, ...shared } }
+  return { capture: { address: captureAddress(draft), port, ...shared } }
 }
 
 interface Parts {
@@ -176,7 +262,23 @@ function assemble(draft: WorkloadDraft, parts: Parts): Workload {
   const served = draft.inbound.filter(
     (port) => !parts.claims.refused.has(refusedKey(draft, `spec.inbound[${port.index}]`)),
   )
-  const limits = parts.traffic.trafficOf(`${namespace}/${service}`)?.limits
+  const limits = servicesOf(draft)
+    .map((name) => parts.traffic.trafficOf(`${namespace}/${name}`)?.limits)
+    .find((found) => found !== undefined)
+  const ports = served.map(
+    ({ index: _, ...port }): Omit<InboundPort, 'mtls'> => ({
+      ...port,
+      ...(limits === undefined ? {} : { limits }),
+    }),
+  )
+  const { capturedBy } = draft
+  const all =
+    capturedBy === undefined
+      ? ports
+      : addNamedPorts(ports, draft.address, {
+          policies: parts.policySet.policies,
+          others: parts.peers.portsOf(draft),
+        })
   return {
     namespace,
     name,
@@ -184,23 +286,26 @@ function assemble(draft: WorkloadDraft, parts: Parts): Workload {
     serviceAccount,
     spiffeId,
     service,
+    ...(draft.services === undefined ? {} : { services: draft.services }),
     labels: Object.fromEntries(Object.entries(labels).sort(([a], [b]) => compareText(a, b))),
-    inbound: served
-      .map(({ index: _, ...port }) => ({
-        ...port,
-        mtls: parts.peers.modeOf(draft, port.port),
-        ...(limits === undefined ? {} : { limits }),
-      }))
+    inbound: all
+      .map((port) => ({ ...port, mtls: parts.peers.modeOf(draft, port.port) }))
       .sort((a, b) => a.port - b.port),
     outbound: [...parts.outbound].sort((a, b) => a.port - b.port),
     ...(parts.capture === undefined ? {} : { capture: parts.capture }),
+    ...(capturedBy === undefined
+      ? {}
+      : { inboundCapture: { port: capturedBy, otherMtls: parts.peers.modeOf(draft, ANY_OTHER) } }),
     policySet: parts.policySet,
   }
 }
 
+/** No port's number: what is said of it is said of every port that nobody names. */
+const ANY_OTHER = 0
+
 function uidOf(input: TranslationInput, draft: WorkloadDraft): string {
   const key = workloadKey(draft)
-  const uid = input.uids.get(key)
+  const uid = draft.uid ?? input.uids.get(key)
   if (uid === undefined) throw new Error(`no uid for workload ${key}`)
   return uid
 }
@@ -246,14 +351,6 @@ function toPolicySet(
     defaultMode: mesh.defaultMode,
     policies: [...(byWorkload.get(workloadKey(draft)) ?? [])].sort(comparePolicies),
   })
-}
-
-function comparePolicies(a: Policy, b: Policy): number {
-  return (
-    ACTION_ORDER.indexOf(a.action) - ACTION_ORDER.indexOf(b.action) ||
-    compareText(a.namespace, b.namespace) ||
-    compareText(a.name, b.name)
-  )
 }
 
 function compareProblems(a: Problem, b: Problem): number {

@@ -1,6 +1,6 @@
 /** Names and order of custom resources, as translation needs them: who is meant, and who came first. */
 import type { ObjectRef } from '../../../common/errors.ts'
-import type { Kind, ObjectMeta } from '../crd/index.ts'
+import type { ObjectMeta } from '../crd/index.ts'
 
 interface WithMeta {
   readonly metadata: ObjectMeta
@@ -11,7 +11,7 @@ export function namespaceOf(object: WithMeta): string {
   return object.metadata.namespace ?? 'default'
 }
 
-export function refOf(object: WithMeta & { readonly kind: Kind }): ObjectRef {
+export function refOf(object: WithMeta & { readonly kind: string }): ObjectRef {
   const { namespace, name } = object.metadata
   return namespace === undefined
     ? { kind: object.kind, name }

@@ -70,7 +70,7 @@ export function translateOutbound(
 ): OutboundTranslation {
   const outbound: OutboundPort[] = []
   const problems: Problem[] = []
-  for (const [index, spec] of (draft.object.spec.outbound ?? []).entries()) {
+  for (const [index, spec] of (draft.spec.outbound ?? []).entries()) {
     const item = `spec.outbound[${index}]`
     if (claims.refused.has(refusedKey(draft, item))) continue
     const address = canonicalAddress(spec.address)

@@ -11,11 +11,15 @@ import { compareAge, refOf } from './objects.ts'
 /** A workload with the ports that it serves. */
 export interface PortSubject extends Subject {
   readonly ports: readonly number[]
+  /** What comes for any port is taken, also for those that nobody declared. */
+  readonly takesAnyPort?: true
 }
 
 export interface PeerAuthenticationTranslation {
   /** The mode of one inbound port of a workload. */
   modeOf(subject: Subject, port: number): MtlsMode
+  /** The ports that have a setting of their own. */
+  portsOf(subject: Subject): readonly number[]
   readonly problems: readonly Problem[]
 }
 
@@ -41,11 +45,13 @@ export function translatePeerAuthentications(
     settings.push({ scope: attachment.scope, selected, object })
   }
   const ranked = NEAREST_FIRST.flatMap((scope) => settings.filter((s) => s.scope === scope))
+  const applyingTo = (subject: Subject) => ranked.filter((s) => s.selected.has(keyOf(subject)))
   return {
-    modeOf: (subject, port) => {
-      const applying = ranked.filter((s) => s.selected.has(keyOf(subject)))
-      return firstMode(applying, port) ?? meshMode
-    },
+    modeOf: (subject, port) => firstMode(applyingTo(subject), port) ?? meshMode,
+    portsOf: (subject) =>
+      applyingTo(subject).flatMap(({ object }) =>
+        Object.keys(object.spec.portLevelMtls ?? {}).map(Number),
+      ),
     problems,
   }
 }
@@ -65,7 +71,7 @@ function unknownPorts(
   object: PeerAuthentication,
   selected: readonly PortSubject[],
 ): readonly Problem[] {
-  if (selected.length === 0) return []
+  if (selected.length === 0 || selected.some((s) => s.takesAnyPort)) return []
   const served = new Set(selected.flatMap((s) => s.ports).map(String))
   const unknown = Object.keys(object.spec.portLevelMtls ?? {}).filter((port) => !served.has(port))
   return unknown.sort().map((port) => ({

@@ -64,7 +64,7 @@ function readClaims(draft: WorkloadDraft): readonly Claim[] {
       words: `${p.address}:${p.port}`,
     }
   })
-  const outbound = (draft.object.spec.outbound ?? []).map((p, i): Claim => {
+  const outbound = (draft.spec.outbound ?? []).map((p, i): Claim => {
     const item = `spec.outbound[${i}]`
     const address = canonicalAddress(p.address) ?? p.address
     // The second key: listeners are named by port, so a workload has one outbound listener per port.
@@ -88,14 +88,16 @@ function readClaims(draft: WorkloadDraft): readonly Claim[] {
 }
 
 /** Where captured connections come in. */
-export const CAPTURE_ADDRESS = '127.0.0.1'
+export function captureAddress({ address, capturedBy }: WorkloadDraft): string {
+  return capturedBy !== undefined && address.includes(':') ? '::1' : '127.0.0.1'
+}
 export const CAPTURE_FIELD = 'spec.capture'
 
 function readCapture(
   draft: WorkloadDraft,
   place: (address: string, port: number) => string,
 ): readonly Claim[] {
-  const port = draft.object.spec.capture?.outboundPort
+  const port = draft.spec.capture?.outboundPort
   if (port === undefined) return []
   return [
     {
@@ -103,8 +105,8 @@ function readCapture(
       draft,
       item: CAPTURE_FIELD,
       field: `${CAPTURE_FIELD}.outboundPort`,
-      keys: [place(CAPTURE_ADDRESS, port)],
-      words: `${CAPTURE_ADDRESS}:${port}`,
+      keys: [place(captureAddress(draft), port)],
+      words: `${captureAddress(draft)}:${port}`,
     },
   ]
 }

@@ -7,6 +7,7 @@ import type { Problem } from '../../../common/errors.ts'
 import type { Service, ServicePort } from '../model/mesh.ts'
 import { fullNames } from '../model/service.ts'
 import { canonicalAddress } from './address.ts'
+import { type ClusterFacts, NO_CLUSTER } from './cluster.ts'
 import { compareText, refOf } from './objects.ts'
 import { type Backend, resolveBackends, type Services, type Surroundings } from './outbound.ts'
 import type { WorkloadDraft } from './workload-entry.ts'
@@ -28,10 +29,10 @@ interface Holder {
 /** `drafts` are oldest first. */
 export function translateCatalog(
   drafts: readonly WorkloadDraft[],
-  around: Omit<Surroundings, 'claims'>,
+  around: Omit<Surroundings, 'claims'> & { readonly cluster?: ClusterFacts },
 ): CatalogTranslation {
-  const { services } = around
-  const claims = new Claims(drafts, services)
+  const { services, cluster = NO_CLUSTER } = around
+  const claims = new Claims(drafts, services, cluster)
   for (const draft of drafts) claims.add(draft)
   const keys = [...services.keys()].sort(compareText)
   return {
@@ -85,11 +86,22 @@ class Claims {
     serviceAddresses: new Map<string, string[]>(),
   }
 
-  constructor(drafts: readonly WorkloadDraft[], services: Services) {
+  constructor(drafts: readonly WorkloadDraft[], services: Services, cluster: ClusterFacts) {
     for (const key of services.keys()) {
       const [namespace = '', name = ''] = key.split('/')
       const holder = { service: undefined, words: `service ${key}, whose own name it is` }
       for (const host of fullNames({ namespace, name })) this.#held.serviceHosts.set(host, holder)
+    }
+    for (const { namespace, name, addresses } of cluster.services) {
+      const words = `Service ${namespace}/${name}, whose own it is`
+      const holder = { service: undefined, words }
+      for (const host of fullNames({ namespace, name })) this.#held.serviceHosts.set(host, holder)
+      for (const address of addresses) this.#held.serviceAddresses.set(address, holder)
+    }
+    for (const { address, namespace, name } of cluster.pods) {
+      if (address === undefined) continue
+      const words = `pod ${namespace}/${name}, whose own address it is`
+      this.#held.serviceAddresses.set(address, { service: undefined, words })
     }
     for (const { address, namespace, name } of drafts) {
       const words = `WorkloadEntry ${namespace}/${name}, whose own address it is`
@@ -98,7 +110,7 @@ class Claims {
   }
 
   add(draft: WorkloadDraft): void {
-    const { serviceHosts = [], serviceAddresses = [] } = draft.object.spec
+    const { serviceHosts = [], serviceAddresses = [] } = draft.spec
     for (const [i, host] of serviceHosts.entries()) this.#claim(draft, 'serviceHosts', i, host)
     for (const [i, text] of serviceAddresses.entries()) {
       const address = canonicalAddress(text)

@@ -9,7 +9,12 @@ import {
   formatSpiffeId,
   isSpiffeId,
 } from '../../../common/spiffe-id.ts'
-import type { WorkloadEntry, WorkloadEntryInbound } from '../crd/index.ts'
+import type {
+  ObjectMeta,
+  WorkloadEntry,
+  WorkloadEntryInbound,
+  WorkloadEntrySpec,
+} from '../crd/index.ts'
 import type { InboundPort } from '../model/mesh.ts'
 import { canonicalAddress } from './address.ts'
 import { checkAppProtocol, readAppProtocol } from './app-protocol.ts'
@@ -22,11 +27,20 @@ export interface InboundDraft extends Omit<InboundPort, 'mtls'> {
 }
 
 export interface WorkloadDraft extends PortSubject {
-  readonly object: WorkloadEntry
+  readonly object: { readonly kind: string; readonly metadata: ObjectMeta }
+  /** What is resolved against the rest of the mesh. */
+  readonly spec: Pick<
+    WorkloadEntrySpec,
+    'outbound' | 'capture' | 'serviceHosts' | 'serviceAddresses'
+  >
   readonly spiffeId: string
   /** Canonical. */
   readonly address: string
   readonly inbound: readonly InboundDraft[]
+  /** The port of its proxy that takes what comes for any port: then no port is claimed, and none is unknown. */
+  readonly capturedBy?: number
+  /** Absent: it stands in the input's `uids`. */
+  readonly uid?: string
 }
 
 export interface WorkloadEntryTranslation {
@@ -57,10 +71,17 @@ export function translateWorkloadEntry(
       problems.push(badAddress(object, `spec.inbound[${index}].appAddress`, port.appAddress))
     } else inbound.push(toInbound(port, { index, address, appAddress }))
   }
-  return { subject, draft: { ...subject, object, spiffeId, address, inbound }, problems }
+  return {
+    subject,
+    draft: { ...subject, object, spec: object.spec, spiffeId, address, inbound },
+    problems,
+  }
 }
 
-function checkIdentity(object: WorkloadEntry, subject: PortSubject, spiffeId: string): Problem[] {
+type Named = WorkloadDraft['object']
+
+/** What is wrong with the identity that the object would have. */
+export function checkIdentity(object: Named, subject: PortSubject, spiffeId: string): Problem[] {
   if (isReserved(subject)) return [reservedIdentity(object)]
   return isSpiffeId(spiffeId) ? [] : [badIdentity(object, spiffeId)]
 }
@@ -101,7 +122,7 @@ function isReserved(subject: PortSubject): boolean {
   )
 }
 
-function reservedIdentity(object: WorkloadEntry): Problem {
+function reservedIdentity(object: Named): Problem {
   return {
     code: 'ERR_SPIFFE_ID',
     object: refOf(object),
@@ -111,7 +132,7 @@ function reservedIdentity(object: WorkloadEntry): Problem {
   }
 }
 
-function badIdentity(object: WorkloadEntry, spiffeId: string): Problem {
+function badIdentity(object: Named, spiffeId: string): Problem {
   return {
     code: 'ERR_SPIFFE_ID',
     object: refOf(object),

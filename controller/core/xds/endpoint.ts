@@ -19,11 +19,12 @@ export function buildAssignment(
   clusterName: string,
   endpoints: readonly (Pick<Endpoint, 'address' | 'port'> & Partial<Endpoint>)[],
 ): ClusterLoadAssignment {
+  const ready = endpoints.filter(({ isReady }) => isReady !== false)
   return create(ClusterLoadAssignmentSchema, {
     clusterName,
     endpoints: [
       {
-        lbEndpoints: endpoints.map(({ address, port, mtls }) => ({
+        lbEndpoints: ready.map(({ address, port, mtls }) => ({
           hostIdentifier: {
             case: 'endpoint' as const,
             value: { address: socketAddress(address, port) },

@@ -21,7 +21,9 @@ tools: node_modules ## Envoy and OPA, into the user's cache; .tools/ points ther
 test-tools: node_modules ## etcd, kube-apiserver, Prometheus and an OpenTelemetry collector, which the tests run
 	@$(NODE) scripts/tools.ts --test
 
-build: typecheck ## check the types; the TypeScript runs as it is
+build: node_modules ## the programs as JavaScript, a whole installation in dist/
+	$(NODE) scripts/build.ts
+
 typecheck: node_modules
 	tsc --noEmit
 

@@ -11,6 +11,7 @@ import type { Clock } from '../common/clock.ts'
 import { MeshError } from '../common/errors.ts'
 import { nodeKeys } from './adapters/crypto/keys.ts'
 import { AdsServer } from './adapters/grpc/ads-server.ts'
+import { createBundleService } from './adapters/grpc/bundle-service.ts'
 import { createCsrService } from './adapters/grpc/csr-server.ts'
 import { createPeerReader, MeshServer, type PeerReader } from './adapters/grpc/mesh-server.ts'
 import { ProxyStatusService } from './adapters/grpc/proxy-status.ts'
@@ -21,6 +22,7 @@ import { createIdentityStore } from './adapters/state/identity-store.ts'
 import type { Config } from './config.ts'
 import { type Peer, readPeer } from './core/ca/peer.ts'
 import type { Model } from './core/model/mesh.ts'
+import { BundleDesk } from './runtime/bundle-desk.ts'
 import { Directory } from './runtime/directory.ts'
 import { createAuthority } from './runtime/identity/authority.ts'
 import { type ControllerIdentity, openControllerIdentity } from './runtime/identity/identity.ts'
@@ -45,7 +47,7 @@ export class Entrance implements Authority {
   readonly #peers: PeerReader
   readonly #ads: AdsServer
   readonly #status: ProxyStatusService
-  readonly #bundles: BundleServer
+  readonly #desk: BundleDesk
   #identity: ControllerIdentity | undefined
   #server: MeshServer | undefined
 
@@ -68,11 +70,7 @@ export class Entrance implements Authority {
       proxies: this.proxies,
       log: log.child({ component: 'proxy-status' }),
     })
-    this.#bundles = new BundleServer({
-      peerOf: this.#peers.ofSocket,
-      workloadOf,
-      log: log.child({ component: 'bundles' }),
-    })
+    this.#desk = new BundleDesk({ workloadOf })
   }
 
   create({ mesh, certificateAuthority }: Model): Promise<void> {
@@ -92,7 +90,7 @@ export class Entrance implements Authority {
   async publish({ snapshots, bundles }: Publication): Promise<void> {
     // Envoy decides by its own resources; every mixture of old and new is safe (decision 0006), so the order is free.
     this.#ads.publish(snapshots)
-    this.#bundles.publish(bundles.values())
+    this.#desk.publish(bundles.values())
     this.#server ??= await this.#openServer()
   }
 
@@ -139,7 +137,7 @@ export class Entrance implements Authority {
   }
 
   async stop(graceMs: number): Promise<void> {
-    this.#bundles.stop()
+    this.#desk.stop()
     await this.#server?.stop(graceMs)
     this.#identity?.stop()
   }
@@ -167,6 +165,21 @@ export class Entrance implements Authority {
     return this.#peers.ofCall(call) === undefined || der === undefined ? undefined : readPeer(der)
   }
 
+  /** gRPC for our sidecars, OPA's HTTP API for older ones and for OPA itself. */
+  #createBundleFaces() {
+    const { clock, log, metrics } = this.#options
+    const both = { desk: this.#desk, log: log.child({ component: 'bundles' }) }
+    const byGrpc = createBundleService({
+      ...both,
+      peerOf: this.#peers.ofCall,
+      meter: metrics,
+      clock,
+    })
+    const { onRequest } = new BundleServer({ ...both, peerOf: this.#peers.ofSocket })
+    const byHttp = countAnswers(onRequest, (result) => metrics.answeredBundle(result))
+    return { byGrpc, byHttp }
+  }
+
   async #openServer(): Promise<MeshServer> {
     const { config, clock, log, metrics } = this.#options
     const identity = this.#identity
@@ -178,13 +191,12 @@ export class Entrance implements Authority {
       clock,
       log: log.child({ component: 'csr' }),
     })
+    const bundles = this.#createBundleFaces()
     const server = new MeshServer({
       ...config.listen,
       identity: identity.own.current(),
-      services: [this.#ads, this.#status, csr],
-      onRequest: countAnswers(this.#bundles.onRequest, (status, isWithheld) =>
-        metrics.answeredBundle(status, isWithheld),
-      ),
+      services: [this.#ads, this.#status, csr, bundles.byGrpc],
+      onRequest: bundles.byHttp,
       peers: this.#peers,
       clock,
       log: log.child({ component: 'mesh-server' }),

@@ -8,6 +8,7 @@ import { FileBundleStore } from './adapters/fs/bundle-store.ts'
 import { DecisionLogFile } from './adapters/fs/decision-log-file.ts'
 import { SocketMark } from './adapters/fs/socket-mark.ts'
 import { createAccessLogService } from './adapters/grpc/als-server.ts'
+import { SessionBundleSource } from './adapters/grpc/bundle-client.ts'
 import { OtlpClient } from './adapters/grpc/otlp-client.ts'
 import { createTraceService } from './adapters/grpc/otlp-server.ts'
 import { BundleClient } from './adapters/http/bundle-client.ts'
@@ -65,6 +66,8 @@ export async function startDecisions(
     bundles: bundles.loop,
     bundleNotStored: () => bundles.loop.storeProblem(),
     requires: () => bundles.loop.requires(),
+    attach: (session) => bundles.source.attach(session),
+    missed: (problem) => bundles.source.missed(problem),
     services: [
       createAccessLogService((entry) => recorder.record(entry)),
       createTraceService((request, target) => shared.spans.take(request, target)),
@@ -164,19 +167,21 @@ async function startBundles(
   worker: CheckWorker,
 ) {
   const { config, svid, log } = options
-  const source = new BundleClient({ target: config.controller, identity })
+  const workload = `${svid.workload.namespace}/${svid.workload.name}`
+  const older = new BundleClient({ target: config.controller, identity })
+  const source = new SessionBundleSource({ workload, older })
   const store = new FileBundleStore(config.state)
   const loop = await startBundleLoop({
     source,
     store,
     worker,
-    workload: `${svid.workload.namespace}/${svid.workload.name}`,
+    workload,
     log: log.child({ component: 'bundles' }),
     random: Math.random,
   })
   const stop = async () => {
     await loop.stop()
-    source.close()
+    older.close()
   }
-  return { loop, store, stop }
+  return { loop, store, source, stop }
 }

@@ -7,6 +7,7 @@ import { Worker } from 'node:worker_threads'
 import { toBinary } from '@bufbuild/protobuf'
 import { MeshError } from '../common/errors.ts'
 import type { PolicySet } from '../common/policy-set.ts'
+import { siblingModule } from '../common/sibling.ts'
 import {
   type CheckRequest,
   CheckRequestSchema,
@@ -74,7 +75,7 @@ export class SidecarThread {
   }
 
   async #askThread(task: ExplainTask): Promise<SidecarAnswer> {
-    this.#worker ??= new Worker(new URL('./explain-thread.ts', import.meta.url))
+    this.#worker ??= new Worker(siblingModule('./explain-thread', import.meta.url))
     const worker = this.#worker
     const { promise, resolve, reject } = Promise.withResolvers<SidecarAnswer>()
     let timer = setTimeout(() => reject(hangs('the policies do not load')), LOAD_MS)

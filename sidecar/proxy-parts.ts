@@ -17,7 +17,7 @@ import { findDecision } from './adapters/fs/decision-log-search.ts'
 import { SocketMark } from './adapters/fs/socket-mark.ts'
 import { FileXdsCache } from './adapters/fs/xds-cache.ts'
 import { AdsClient } from './adapters/grpc/ads-client.ts'
-import { ControllerClient } from './adapters/grpc/controller-client.ts'
+import { ControllerClient, type ControllerSession } from './adapters/grpc/controller-client.ts'
 import { EnvoyServer, type EnvoyService } from './adapters/grpc/envoy-server.ts'
 import { StatusClient } from './adapters/grpc/status-client.ts'
 import type { HealthFacts } from './adapters/http/health.ts'
@@ -61,6 +61,9 @@ export interface ProxyDecisions {
   bundleNotStored(): string | undefined
   /** Features that what is enforced needs: configuration of a controller that lacks one is not taken. */
   requires(): readonly string[]
+  /** Bundles come over the connection that ADS and status have. */
+  attach(session: ControllerSession): void
+  missed(problem: Error): void
   /** Served beside ADS on the same socket: the access log. */
   readonly services: readonly EnvoyService[]
   /** Decisions lost are those that could not be recorded, beside those that Envoy dropped itself. */
@@ -114,16 +117,7 @@ export class ProxyParts {
       log: log.child({ component: 'xds-proxy' }),
     })
     this.#supervisor = this.#createSupervisor()
-    this.#controller = new ControllerClient({
-      target: config.controller,
-      identity,
-      onSession: (session) => {
-        this.#upstream.attach(session)
-        this.#status.attach(session)
-      },
-      log: log.child({ component: 'controller-client' }),
-      random: Math.random,
-    })
+    this.#controller = this.#createController()
     this.#reporter = new Reporter({
       identity,
       proxy: this.#proxy,
@@ -133,6 +127,23 @@ export class ProxyParts {
       bundles: decisions.bundles,
       notices: () => this.#notices(),
       report: (report) => this.#status.report({ ...this.#self(), ...report }),
+    })
+  }
+
+  /** One connection for all that is asked of the controller. */
+  #createController(): ControllerClient {
+    const { config, identity, decisions, log } = this.#options
+    return new ControllerClient({
+      target: config.controller,
+      identity,
+      onSession: (session) => {
+        this.#upstream.attach(session)
+        this.#status.attach(session)
+        decisions.attach(session)
+      },
+      onMissed: (problem) => decisions.missed(problem),
+      log: log.child({ component: 'controller-client' }),
+      random: Math.random,
     })
   }
 

@@ -10,10 +10,10 @@ import { Secret } from '../../common/secret.ts'
 import { generationOf } from '../../common/xds-snapshot.ts'
 import { nodeKeys } from '../../sidecar/adapters/crypto/keys.ts'
 import { AdsClient } from '../../sidecar/adapters/grpc/ads-client.ts'
+import { SessionBundleSource } from '../../sidecar/adapters/grpc/bundle-client.ts'
 import { controllerCredentials } from '../../sidecar/adapters/grpc/controller-client.ts'
 import { createCsrClient } from '../../sidecar/adapters/grpc/csr-client.ts'
 import { StatusClient } from '../../sidecar/adapters/grpc/status-client.ts'
-import { BundleClient } from '../../sidecar/adapters/http/bundle-client.ts'
 import type { Svid } from '../../sidecar/ports.ts'
 import { Attester } from '../../sidecar/runtime/identity-attest.ts'
 import type { Ledger } from './ledger.ts'
@@ -61,7 +61,7 @@ export class FleetProxy {
   readonly #abort = new AbortController()
   readonly #ads: AdsClient
   readonly #status = new StatusClient({ answer: async () => [] })
-  readonly #bundles: BundleClient
+  readonly #bundles: SessionBundleSource
   #state = startClient()
   #revision = ''
   #isQueued = false
@@ -79,16 +79,8 @@ export class FleetProxy {
       refuses: () => undefined,
       log: SILENT,
     })
-    this.#bundles = new BundleClient({
-      target,
-      identity: {
-        current: () => svid,
-        subscribe: (listener) => {
-          listener(svid)
-          return () => {}
-        },
-      },
-    })
+    const older = { fetch: () => Promise.reject(new Error('bundles come by gRPC')) }
+    this.#bundles = new SessionBundleSource({ workload: this.workload, older })
   }
 
   start(): void {
@@ -103,13 +95,13 @@ export class FleetProxy {
     this.#ads.attach(session)
     this.#report()
     this.#status.attach(session)
+    this.#bundles.attach({ channel: this.#channel, signal: session.signal })
     void this.#pollBundles()
   }
 
   stop(): void {
     this.#status.close()
     this.#abort.abort()
-    this.#bundles.close()
     this.#channel.close()
   }
 

@@ -7,6 +7,7 @@ import os from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { type Child, isFree, probe, startNode, waitFor } from '../../demo/process.ts'
+import { build } from '../../scripts/build.ts'
 import { type EditResult, Fleet, usageOf, writeManifests } from './fleet.ts'
 import {
   buildMeshWide,
@@ -20,7 +21,6 @@ import {
   workloadNames,
 } from './mesh.ts'
 
-const POSTERN = join(import.meta.dirname, '../../bin/postern')
 const FIRST_PORT = 29_400
 const READY_MS = 120_000
 const IDLE_MS = 10_000
@@ -110,7 +110,7 @@ async function makeEdits(
   return { one, all, endpoint, sentForNothing: fence.proxies.length - 1 }
 }
 
-/** By `bin/postern`, as users start it: it sets what the memory allocator and V8 shall do. */
+/** As it is installed: built, by `bin/postern`, which sets what the memory allocator and V8 shall do. */
 async function startController(
   work: string,
   folders: { readonly manifests: string; readonly state: string },
@@ -119,7 +119,7 @@ async function startController(
   while (!(await isFree(port)) || !(await isFree(port + 1))) port += 2
   const child = startNode({
     name: 'controller',
-    command: POSTERN,
+    command: join(await build(), 'bin/postern'),
     args: [
       'controller',
       ...['--manifests', folders.manifests, '--state', folders.state],

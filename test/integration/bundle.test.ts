@@ -6,6 +6,7 @@ import { TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { Secret } from '../../common/secret.ts'
 import { BundleServer } from '../../controller/adapters/http/bundle-server.ts'
+import { BundleDesk } from '../../controller/runtime/bundle-desk.ts'
 import { FileBundleStore } from '../../sidecar/adapters/fs/bundle-store.ts'
 import { BundleClient } from '../../sidecar/adapters/http/bundle-client.ts'
 import type { IdentitySource, Svid } from '../../sidecar/ports.ts'
@@ -53,7 +54,7 @@ class TestIdentity implements IdentitySource {
 
 interface Controller {
   readonly target: string
-  readonly bundles: BundleServer
+  readonly bundles: BundleDesk
   /** Serial numbers of the client certificates that asked. */
   readonly serials: string[]
   close(): Promise<void>
@@ -67,7 +68,10 @@ async function serve(
   const { namespace = 'postern-system', serviceAccount = 'postern-controller', port = 0 } = as
   const own = await makeSvid(ca, { namespace, serviceAccount })
   const serials: string[] = []
-  const bundles = new BundleServer({
+  const bundles = new BundleDesk({
+    workloadOf: () => ({ spiffeId: `spiffe://${ca.trustDomain}/ns/shop/sa/orders` }),
+  })
+  const { onRequest } = new BundleServer({
     peerOf: (socket) => {
       const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined
       if (certificate === undefined) return undefined
@@ -75,7 +79,7 @@ async function serve(
       const spiffeId = /URI:(\S+)/.exec(certificate.subjectAltName ?? '')?.[1] ?? ''
       return { spiffeId, workloadUid: UID }
     },
-    workloadOf: () => ({ spiffeId: `spiffe://${ca.trustDomain}/ns/shop/sa/orders` }),
+    desk: bundles,
     log: SILENT as never,
   })
   const server: Server = createServer(
@@ -86,7 +90,7 @@ async function serve(
       requestCert: true,
       ALPNProtocols: ['http/1.1'],
     },
-    bundles.onRequest,
+    onRequest,
   )
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
   return {

@@ -62,13 +62,13 @@ const HANDSHAKE_TIMEOUT_MS = 10_000
 const NAMELESS_TIMEOUT_MS = 60_000
 /** Of all connections, one in so many may be in its handshake or without a certificate. */
 const NAMELESS_SHARE = 4
-/** A sidecar has three; a restart has them twice, and half-dead ones take a while to be noticed. */
+/** A sidecar has one, and a second while it renews its certificate; a restart has them twice, and half-dead ones take a while to be noticed. */
 const MAX_OF_PEER = 64
 /** Two calls with requests of some kilobytes. Without a bound, half-sent messages fill the memory. */
 const MAX_NAMELESS_BYTES = 256 * 1024
 /** Longest delay that Node's timers take. */
 const MAX_TIMER_MS = 2 ** 31 - 1
-/** A sidecar has two: 5,000 of them, and half as many again that have not noticed yet that theirs is dead. */
+/** A sidecar has one (before 0.2: two); 5,000 of them renew or come back while the old ones are not known to be dead. */
 const DEFAULT_MAX_CONNECTIONS = 16_384
 
 const GRPC_OPTIONS: grpc.ServerOptions = {

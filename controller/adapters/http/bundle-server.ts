@@ -1,7 +1,6 @@
 /**
- * The OPA bundle API for sidecars: `GET /bundles/<namespace>/<name>`, ETag, long poll. Behind the mesh server's TLS.
- * In: requests whose peer the socket proves, bundles by `publish`. Out: 200, 304, or a refusal.
- * A peer learns nothing of other workloads: whatever is not its own is 403, there or not.
+ * The OPA bundle API: `GET /bundles/<namespace>/<name>`, ETag, long poll. Behind the mesh server's TLS.
+ * In: requests whose peer the socket proves. Out: what the bundle desk replies, as 200, 304, or a refusal.
  * Source: https://www.openpolicyagent.org/docs/management-bundles ("Bundle Service API", "HTTP Long Polling").
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -9,80 +8,32 @@ import type { Socket } from 'node:net'
 import {
   FEATURES,
   FEATURES_HEADER,
-  missingFeatures,
   parseFeatures,
   WITHHELD_HEADER,
 } from '../../../common/features.ts'
+import {
+  type BundleDesk,
+  type BundlePeer,
+  type BundleReply,
+  MAX_WAIT_SECONDS,
+} from '../../runtime/bundle-desk.ts'
 import type { Log, PolicyBundle } from '../../runtime/ports.ts'
 
-interface Peer {
-  readonly spiffeId: string
-  readonly workloadUid: string
-}
-
 export interface BundleServerOptions {
-  readonly peerOf: (socket: Socket) => Peer | undefined
-  /** SPIFFE id of the workload with this UID in the current model. */
-  readonly workloadOf: (uid: string) => { readonly spiffeId: string } | undefined
+  readonly peerOf: (socket: Socket) => BundlePeer | undefined
+  readonly desk: BundleDesk
   readonly log: Log
 }
 
 const CONTENT_TYPE = 'application/vnd.openpolicyagent.bundles'
-/** OPA's own servers allow minutes; a proxy in between would cut longer waits. */
-const MAX_WAIT_SECONDS = 300
-/** Waits of one workload at a time; one more ends the oldest. */
-const MAX_WAITS = 4
-const ANSWERS_A_TURN = 4
-
-interface Asked {
-  readonly peer: Peer
-  readonly path: string
-  /** If-None-Match. */
-  readonly etags: string | undefined
-  /** Tokens that the sidecar named. */
-  readonly features: readonly string[]
-}
-
-interface Wait {
-  readonly peer: Peer
-  readonly path: string
-  readonly revision: string
-  /** Answers and forgets. */
-  readonly end: () => void
-}
+const PREFIX = '/bundles/'
 
 export class BundleServer {
   readonly name = 'bundle-server'
   readonly #options: BundleServerOptions
-  /** By workload UID, in the order of arrival. */
-  readonly #waits = new Map<string, Set<Wait>>()
-  /** Those who wait for what has come. */
-  readonly #due = new Set<Wait>()
-  #answering: NodeJS.Immediate | undefined
-  #byUid: ReadonlyMap<string, PolicyBundle> | undefined
 
   constructor(options: BundleServerOptions) {
     this.#options = options
-  }
-
-  /** Replaces all bundles at once and answers those who wait for a change, a few at a time. */
-  publish(bundles: Iterable<PolicyBundle>): void {
-    this.#byUid = new Map([...bundles].map((b) => [b.workloadUid, b]))
-    for (const wait of this.#allWaits()) if (this.#hasChanged(wait)) this.#due.add(wait)
-    this.#answering ??= setImmediate(() => this.#answerSome())
-  }
-
-  /** A thousand archives are a second's work: what else the process does (ACKs, certificates) shall not wait for it. */
-  #answerSome(): void {
-    for (const wait of [...this.#due].slice(0, ANSWERS_A_TURN)) {
-      this.#due.delete(wait)
-      if (this.#hasChanged(wait)) wait.end()
-    }
-    this.#answering = this.#due.size > 0 ? setImmediate(() => this.#answerSome()) : undefined
-  }
-
-  #hasChanged({ peer, path, revision }: Wait): boolean {
-    return this.#entitled(peer, path)?.revision !== revision
   }
 
   /** For `http.Server`. */
@@ -96,115 +47,71 @@ export class BundleServer {
     } else if (request.method !== 'GET') {
       response.setHeader('allow', 'GET')
       refuse(response, 405, 'only GET is served')
-    } else if (this.#byUid === undefined) {
-      response.setHeader('retry-after', '1')
-      refuse(response, 503, 'no bundles yet; try again')
     } else {
       this.#get(peer, request, response)
     }
   }
 
-  /** Answers everybody who waits. */
-  stop(): void {
-    clearImmediate(this.#answering)
-    for (const wait of this.#allWaits()) wait.end()
-  }
-
-  #get(peer: Peer, request: IncomingMessage, response: ServerResponse): void {
-    const asked: Asked = {
+  #get(peer: BundlePeer, request: IncomingMessage, response: ServerResponse): void {
+    const path = (request.url ?? '').split('?')[0] ?? ''
+    const etags = request.headers['if-none-match']
+    const question = {
       peer,
-      path: (request.url ?? '').split('?')[0] ?? '',
-      etags: request.headers['if-none-match'],
+      workload: path.startsWith(PREFIX) ? path.slice(PREFIX.length) : '',
+      hasSome: etags !== undefined,
+      has: (revision: string) => matches(etags, revision),
       features: parseFeatures(request.headers[FEATURES_HEADER]),
+      waitSeconds: waitOf(request.headers.prefer),
     }
-    const bundle = this.#entitled(peer, asked.path)
-    if (bundle === undefined) {
-      this.#forbid(response, peer)
-      return
-    }
-    const hasNews = lacksOf(bundle, asked).length === 0 && !matches(asked.etags, bundle.revision)
-    const waitSeconds = hasNews || asked.etags === undefined ? 0 : waitOf(request.headers.prefer)
-    if (waitSeconds === 0) this.#answer(response, bundle, asked)
-    else this.#wait(asked, bundle.revision, response, waitSeconds)
+    const gone = this.#options.desk.ask(question, (reply) =>
+      this.#answer(response, reply, { peer, hasSome: question.hasSome }),
+    )
+    response.on('close', gone)
   }
 
-  #wait(asked: Asked, revision: string, response: ServerResponse, waitSeconds: number): void {
-    const { peer, path } = asked
-    const uid = peer.workloadUid
-    const [oldest] = this.#waits.get(uid) ?? []
-    if ((this.#waits.get(uid)?.size ?? 0) >= MAX_WAITS) oldest?.end()
-    const own = this.#waits.get(uid) ?? new Set()
-    const forget = () => {
-      clearTimeout(timer)
-      own.delete(wait)
-      this.#due.delete(wait)
-      if (own.size === 0 && this.#waits.get(uid) === own) this.#waits.delete(uid)
-    }
-    const end = () => {
-      forget()
-      const bundle = this.#entitled(peer, path)
-      if (bundle === undefined) this.#forbid(response, peer)
-      else this.#answer(response, bundle, asked)
-    }
-    const wait: Wait = { peer, path, revision, end }
-    const timer = setTimeout(end, waitSeconds * 1000)
-    this.#waits.set(uid, own.add(wait))
-    response.on('close', forget)
-  }
-
-  #allWaits(): readonly Wait[] {
-    return [...this.#waits.values()].flatMap((waits) => [...waits])
-  }
-
-  /** The bundle at `path`, if it is the peer's own. */
-  #entitled(peer: Peer, path: string): PolicyBundle | undefined {
-    if (this.#options.workloadOf(peer.workloadUid)?.spiffeId !== peer.spiffeId) return undefined
-    const bundle = this.#byUid?.get(peer.workloadUid)
-    return path === `/bundles/${bundle?.workload}` ? bundle : undefined
-  }
-
-  #answer(response: ServerResponse, bundle: PolicyBundle, asked: Asked): void {
-    const lacks = lacksOf(bundle, asked)
-    if (lacks.length > 0) {
-      withhold(response, asked, lacks)
-      return
-    }
-    response.setHeader('etag', `"${bundle.revision}"`)
-    response.setHeader('content-type', CONTENT_TYPE)
-    if (matches(asked.etags, bundle.revision)) {
+  #answer(
+    response: ServerResponse,
+    reply: BundleReply,
+    { peer, hasSome }: { readonly peer: BundlePeer; readonly hasSome: boolean },
+  ): void {
+    if (reply.kind === 'notReady') {
+      response.setHeader('retry-after', '1')
+      refuse(response, 503, 'no bundles yet; try again')
+    } else if (reply.kind === 'forbidden') {
+      const { spiffeId, workloadUid } = peer
+      const fields = { code: 'ERR_PEER_FORBIDDEN', spiffeId, workloadUid }
+      this.#options.log.warn(fields, 'bundle refused: not the peer’s own')
+      refuse(response, 403, 'this bundle is not the one of your certificate')
+    } else if (reply.kind === 'withheld') {
+      response.setHeader(WITHHELD_HEADER, reply.lacks.join(','))
+      if (hasSome) response.writeHead(304).end()
+      else refuse(response, 406, `the sidecar lacks ${reply.lacks.join(', ')}`)
+    } else if (reply.kind === 'unchanged') {
+      this.#name(response, reply.revision)
       response.writeHead(304).end()
-      return
+    } else {
+      this.#send(response, reply.bundle)
     }
+  }
+
+  #name(response: ServerResponse, revision: string): void {
+    response.setHeader('etag', `"${revision}"`)
+    response.setHeader('content-type', CONTENT_TYPE)
+  }
+
+  #send(response: ServerResponse, bundle: PolicyBundle): void {
     bundle.pack().then(
       (archive) => {
+        this.#name(response, bundle.revision)
         response.setHeader('content-length', archive.byteLength)
         response.writeHead(200).end(archive)
       },
       (err: unknown) => {
         this.#options.log.error({ err, workload: bundle.workload }, 'bundle was not packed')
-        response.removeHeader('etag')
         refuse(response, 500, 'the bundle could not be packed')
       },
     )
   }
-
-  #forbid(response: ServerResponse, peer: Peer): void {
-    const { spiffeId, workloadUid } = peer
-    const fields = { code: 'ERR_PEER_FORBIDDEN', spiffeId, workloadUid }
-    this.#options.log.warn(fields, 'bundle refused: not the peer’s own')
-    refuse(response, 403, 'this bundle is not the one of your certificate')
-  }
-}
-
-/** What the sidecar lacks for this bundle: then what it has stays, and without any it goes on denying. */
-function lacksOf(bundle: PolicyBundle, { features }: Asked): readonly string[] {
-  return missingFeatures(bundle.requires, features)
-}
-
-function withhold(response: ServerResponse, { etags }: Asked, lacks: readonly string[]): void {
-  response.setHeader(WITHHELD_HEADER, lacks.join(','))
-  if (etags === undefined) refuse(response, 406, `the sidecar lacks ${lacks.join(', ')}`)
-  else response.writeHead(304).end()
 }
 
 function refuse(response: ServerResponse, status: number, message: string): void {

@@ -7,6 +7,7 @@
 import { MESH_ERROR_CODES, PROBLEM_CODES, type Problem } from '../../../common/errors.ts'
 import { TYPE_URLS } from '../../../common/xds.ts'
 import { Metrics, type Sample } from '../../../host/metrics.ts'
+import type { BundleResult } from '../../runtime/bundle-desk.ts'
 import type { CompileResult, ProxyState } from '../../runtime/ports.ts'
 import type { ReconcileFigures, View } from '../../runtime/reconcile.ts'
 
@@ -129,9 +130,8 @@ export class ControllerMetrics {
     this.#refused({ code: CODES.has(code) ? code : OTHER })
   }
 
-  /** `status` is that of the HTTP answer. */
-  answeredBundle(status: number, isWithheld: boolean): void {
-    this.#bundles({ result: isWithheld ? 'withheld' : bundleResult(status) })
+  answeredBundle(result: BundleResult): void {
+    this.#bundles({ result })
   }
 
   #declareReconciling(): void {
@@ -215,12 +215,6 @@ export class ControllerMetrics {
     }
     metrics.read('credentials_revoked', revoked, () => this.#read().revokedCredentials)
   }
-}
-
-function bundleResult(status: number): string {
-  if (status === 200) return 'sent'
-  if (status === 304) return 'unchanged'
-  return status === 503 ? 'unavailable' : 'refused'
 }
 
 function connectedOf({ proxies }: ControllerReadings): readonly ProxyState[] {

@@ -5,14 +5,21 @@
  */
 
 import { createSecureContext } from 'node:tls'
+import { create } from '@bufbuild/protobuf'
 import * as grpc from '@grpc/grpc-js'
 import { MeshError } from '../../../common/errors.ts'
+import { toServiceDefinition } from '../../../common/grpc-service.ts'
 import { toPem } from '../../../common/pem.ts'
 import { parseSpiffeId } from '../../../common/spiffe-id.ts'
+import {
+  GetBundleRequestSchema,
+  PolicyBundles,
+} from '../../../proto/gen/postern/bundle/v1alpha1/bundle_pb.js'
 import { findControllerFault } from '../../core/identity/controller-trust.ts'
 import { backoffMs } from '../../core/xds/backoff.ts'
 import type { IdentitySource, Svid } from '../../ports.ts'
 import type { Log } from '../../runtime/xds-ports.ts'
+import { toConnectError } from './connect-error.ts'
 
 /** One connection to the controller. Streams on it end with `signal`; the first one that fails calls `fail`. */
 export interface ControllerSession {
@@ -26,6 +33,8 @@ export interface ControllerClientOptions {
   readonly target: string
   readonly identity: IdentitySource
   readonly onSession: (session: ControllerSession) => void
+  /** A connection was tried in vain. */
+  readonly onMissed?: (problem: Error) => void
   readonly log: Log
   /** ∈ [0,1). */
   readonly random: () => number
@@ -39,6 +48,7 @@ interface Session {
 /** How long a superseded connection stays. */
 const OVERLAP_MS = 1_000
 const CONNECT_TIMEOUT_MS = 5_000
+const EXPLAIN_TIMEOUT_MS = 1_000
 /** A session that lived this long was a good one: its loss is tried again at once. */
 const STABLE_MS = 10_000
 /** Sent as server name; the controller's certificate is checked by its URI, never by a DNS name. */
@@ -139,6 +149,7 @@ export class ControllerClient {
       const level = Number.isInteger(Math.log2(failures + 1)) ? 'warn' : 'debug'
       if (!this.#stop.signal.aborted)
         log[level]({ target, err, failures }, 'controller not reached; what is enforced stays')
+      this.#options.onMissed?.(err as Error)
       return 'failed'
     }
     log.info({ target, serialNumber: svid.serialNumber }, 'connected to the controller')
@@ -158,10 +169,8 @@ export class ControllerClient {
     try {
       await waitUntilReady(channel, this.#stop.signal)
     } catch (cause) {
-      channel.close()
-      if (problem !== undefined) throw problem
-      const message = 'no verified connection to the controller; is it running, and of this mesh?'
-      throw new MeshError('ERR_CONTROLLER_UNAVAILABLE', message, { retry: 'backoff', cause })
+      const fault = await whyNot(channel).finally(() => channel.close())
+      throw problem ?? toConnectError(this.#options.target, fault ?? cause)
     }
     const before = this.#active
     const abort = new AbortController()
@@ -219,6 +228,24 @@ export class ControllerClient {
       }
     })
   }
+}
+
+/** What the last attempt failed of, which a channel tells only to a call; undefined: it says nothing. */
+function whyNot(channel: grpc.Client): Promise<Error | undefined> {
+  const method = toServiceDefinition(PolicyBundles).Get
+  return new Promise((resolve) => {
+    if (method === undefined) return resolve(undefined)
+    const deadline = Date.now() + EXPLAIN_TIMEOUT_MS
+    channel.makeUnaryRequest(
+      method.path,
+      method.requestSerialize,
+      method.responseDeserialize,
+      create(GetBundleRequestSchema),
+      new grpc.Metadata(),
+      { deadline },
+      (error) => resolve(error ?? undefined),
+    )
+  })
 }
 
 /** Resolves when the channel is connected; rejects at the first failure, at the deadline, or when we stop. */

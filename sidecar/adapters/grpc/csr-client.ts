@@ -24,6 +24,7 @@ import type { AttestAnswer } from '../../core/identity/answer.ts'
 import { findControllerFault, findPinnedRoot } from '../../core/identity/controller-trust.ts'
 import type { Svid } from '../../ports.ts'
 import type { AttestCall, ControllerClient, ControllerTrust } from '../../runtime/identity-ports.ts'
+import { toConnectError, unavailable, untrusted } from './connect-error.ts'
 
 /** Sent as SNI, since the controller's address may be an IP; the SPIFFE id is what counts. */
 const SERVER_NAME = 'postern-controller'
@@ -219,8 +220,7 @@ function toMeshError(error: unknown, controller: string): MeshError {
   const [, code, message] = /^(ERR_[A-Z_]+): (.*)$/s.exec(details) ?? []
   if (code !== undefined && isMeshErrorCode(code))
     return new MeshError(code, message ?? '', { retry: 'backoff' })
-  if (/certificate|CERT_/.test(details)) return untrusted(controller, details)
-  return unavailable(controller, error)
+  return toConnectError(controller, error)
 }
 
 function isMeshErrorCode(code: string): code is MeshErrorCode {
@@ -234,23 +234,4 @@ function parseAddress(text: string): { host: string; port: number } {
   if (host === undefined || Number(port) < 1 || Number(port) > 65_535)
     throw new MeshError('ERR_CONFIG', `the controller's address is HOST:PORT, not ${text}`)
   return { host, port: Number(port) }
-}
-
-function unavailable(controller: string, cause: unknown): MeshError {
-  const text = `the controller at ${controller} cannot be reached: ${reasonOf(cause)}`
-  return new MeshError('ERR_CONTROLLER_UNAVAILABLE', text, { retry: 'backoff', cause })
-}
-
-/** What failed, without the words that grpc-js wraps around it: `14 UNAVAILABLE: No connection established. Last error: …` */
-function reasonOf(cause: unknown): string {
-  const { details, message } = cause as Partial<grpc.ServiceError>
-  const text = details ?? message ?? String(cause)
-  return text
-    .replace(/^No connection established\. Last error: (?:Error: )?/, '')
-    .replace(/\.? ?Resolution note: ?$/, '')
-}
-
-function untrusted(controller: string, fault: string): MeshError {
-  const message = `${controller} is not the controller that is trusted: ${fault}`
-  return new MeshError('ERR_CONTROLLER_UNTRUSTED', message, { retry: 'backoff' })
 }

@@ -2,6 +2,7 @@
  * A worker thread that runs sidecar/worker.ts, with its heartbeat. In: what it is to serve. Out: a CheckThread.
  */
 import { Worker } from 'node:worker_threads'
+import { siblingModule } from '../../../common/sibling.ts'
 import type { LogLabels } from '../../core/decision-log/record.ts'
 import type { CheckThread, FromWorker } from '../../runtime/check-ports.ts'
 import { Heartbeat } from './heartbeat.ts'
@@ -27,7 +28,7 @@ const MAX_HEAP_MB = 512
 
 export function spawnCheckThread(data: CheckThreadData): CheckThread {
   const heartbeat = new Heartbeat()
-  const worker = new Worker(new URL('../../worker.ts', import.meta.url), {
+  const worker = new Worker(siblingModule('../../worker', import.meta.url), {
     name: 'check',
     workerData: { ...data, heartbeat: heartbeat.memory },
     resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },

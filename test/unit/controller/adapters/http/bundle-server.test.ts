@@ -3,6 +3,7 @@ import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { BundleServer } from '../../../../../controller/adapters/http/bundle-server.ts'
+import { BundleDesk } from '../../../../../controller/runtime/bundle-desk.ts'
 import type { PolicyBundle } from '../../../../../controller/runtime/ports.ts'
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
@@ -19,16 +20,15 @@ const bundle = (name: string, revision: string, requires?: string[]): PolicyBund
 async function start(t: Test, published: readonly PolicyBundle[] | undefined) {
   let peer: typeof WEB | undefined = WEB
   let spiffeIds: Record<string, string> = { 'uid-web': WEB.spiffeId, 'uid-orders': 'spiffe://x/o' }
-  const bundles = new BundleServer({
-    peerOf: () => peer,
+  const bundles = new BundleDesk({
     workloadOf: (uid) => {
       const spiffeId = spiffeIds[uid]
       return spiffeId === undefined ? undefined : { spiffeId }
     },
-    log: silent,
   })
   if (published !== undefined) bundles.publish(published)
-  const server = createServer(bundles.onRequest)
+  const face = new BundleServer({ peerOf: () => peer, desk: bundles, log: silent })
+  const server = createServer(face.onRequest)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => {
     bundles.stop()

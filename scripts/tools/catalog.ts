@@ -1,8 +1,10 @@
 /**
  * The programs that Postern runs (Envoy, OPA) and that its tests run (kube-apiserver, Prometheus, a collector): version, origin, pins.
- * Wheels are pinned by SHA-256 here, Go modules by tools/<name>/go.sum. Sizes and times are for people:
- * measured on two cores with an empty cache.
+ * Wheels are pinned by SHA-256 here, Go modules by tools/<module>/go.sum. Sizes and times are for people:
+ * measured on two cores with an empty cache. The programs of the test cluster: catalog-cluster.ts.
  */
+
+import { DEFAULT_KUBERNETES, kubernetesFlags } from './kubernetes.ts'
 
 export interface WheelTool {
   readonly kind: 'wheel'
@@ -23,6 +25,10 @@ export interface GoTool {
   readonly kind: 'go'
   readonly name: string
   readonly version: string
+  /** The folder in tools/ that pins it; default: its name. */
+  readonly module?: string
+  /** The file whose digest is recorded, where several are built; default: its name. */
+  readonly program?: string
   /** Import path of the main package. */
   readonly main: string
   /** Programs of the same module that are built and kept with it: name → import path. */
@@ -63,7 +69,7 @@ const OPA: GoTool = {
   takes: 'Go build, about 2 min, 43 MB on disk',
 }
 
-const ETCD: GoTool = {
+export const ETCD: GoTool = {
   kind: 'go',
   name: 'etcd',
   version: '3.6.16',
@@ -72,15 +78,13 @@ const ETCD: GoTool = {
   takes: 'Go build, about 1 min, 27 MB on disk',
 }
 
-const KUBERNETES = '1.37.2'
-
 const KUBE_APISERVER: GoTool = {
   kind: 'go',
   name: 'kube-apiserver',
-  version: KUBERNETES,
+  version: DEFAULT_KUBERNETES,
+  module: 'kubernetes',
   main: 'k8s.io/kubernetes/cmd/kube-apiserver',
-  // Without a version it takes itself for v0.0.0 and refuses its own feature gates.
-  ldflags: ['-s -w', ...versionFlags(KUBERNETES)].join(' '),
+  ldflags: kubernetesFlags(DEFAULT_KUBERNETES),
   takes: 'Go build, about 5 min, 119 MB on disk',
 }
 
@@ -123,12 +127,3 @@ export const GO_TOOLCHAIN = {
   ],
   download: '75 MB download, 250 MB on disk',
 } as const
-
-function versionFlags(version: string): string[] {
-  const [major, minor] = version.split('.')
-  return ['k8s.io/component-base/version', 'k8s.io/client-go/pkg/version'].flatMap((path) => [
-    `-X ${path}.gitVersion=v${version}`,
-    `-X ${path}.gitMajor=${major}`,
-    `-X ${path}.gitMinor=${minor}`,
-  ])
-}

@@ -26,7 +26,7 @@ export async function buildGoTool(
   tool: GoTool,
   workFolder: string,
 ): Promise<string> {
-  const module = join(context.root, 'tools', tool.name)
+  const module = join(context.root, 'tools', tool.module ?? tool.name)
   const go = await findGo(context, await requiredGo(module))
   const others = Object.values(tool.others ?? {})
   const out = join(workFolder, others.length === 0 ? tool.name : 'bin')

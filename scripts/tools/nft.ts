@@ -1,11 +1,10 @@
 /**
- * nft, which the tests of captured traffic load their rules with: the machine's own, else from the packages of its
- * distribution (Debian and kin), unpacked into the cache; nothing is installed. Verified by apt with the machine's keys.
- * In: a work folder. Out: a folder with `nft`, a script that finds the libraries beside it.
+ * nft, which captured traffic is redirected with: the machine's own, else from the packages of its distribution,
+ * unpacked into the cache. In: a work folder. Out: a folder with `nft`, a script that finds the libraries beside it.
  */
-import { chmod, mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { run } from './run.ts'
+import { unpackPackages } from './debian.ts'
 
 /** nft and the libraries that only it wants; libc and the like are on every machine. */
 const PACKAGES = [
@@ -32,23 +31,8 @@ LD_LIBRARY_PATH="$libraries" exec "$here/root/usr/sbin/nft" "$@"
 /** Unpacks the packages below `workFolder`. Throws RunError without apt or the network. */
 export async function unpackNft(workFolder: string): Promise<string> {
   const product = join(workFolder, 'nft')
-  const packages = join(workFolder, 'packages')
-  const apt = join(workFolder, 'apt')
   await rm(product, { recursive: true, force: true })
-  for (const dir of [
-    product,
-    packages,
-    join(apt, 'lists/partial'),
-    join(apt, 'cache/archives/partial'),
-  ])
-    await mkdir(dir, { recursive: true })
-  // Lists of its own: nothing of the machine's apt is touched, and no root is needed.
-  const own = [`Dir::State::lists=${apt}/lists`, `Dir::Cache=${apt}/cache`]
-  const options = [...own, 'APT::Sandbox::User='].flatMap((option) => ['-o', option])
-  await run('apt-get', ['-q', ...options, 'update'])
-  await run('apt-get', ['-q', ...options, 'download', ...PACKAGES], { cwd: packages })
-  for (const file of await readdir(packages))
-    await run('dpkg-deb', ['-x', join(packages, file), join(product, 'root')])
+  await unpackPackages(workFolder, PACKAGES, join(product, 'root'))
   await writeFile(join(product, 'nft'), WRAPPER)
   await chmod(join(product, 'nft'), 0o755)
   return product

@@ -1,0 +1,3 @@
+module postern.dev/tools/pause
+
+go 1.26.8

@@ -4,8 +4,9 @@
 .NOTPARALLEL:
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 NODE := node_modules/.bin/node
-COMMANDS := help node_modules tools test-tools build typecheck test unit integration golden conformance e2e coverage \
-  demo bench bench-rules bench-fleet proof lint format generate generate-check proto clean ci
+COMMANDS := help node_modules tools test-tools cluster-tools build typecheck test unit integration golden conformance e2e \
+  coverage cluster cluster-down cluster-test images push demo bench bench-rules bench-fleet proof lint format generate \
+  generate-check proto clean ci
 .PHONY: $(COMMANDS)
 
 help: ## list the targets
@@ -21,13 +22,16 @@ tools: node_modules ## Envoy and OPA, into the user's cache; .tools/ points ther
 test-tools: node_modules ## etcd, kube-apiserver, Prometheus and an OpenTelemetry collector, which the tests run
 	@$(NODE) scripts/tools.ts --test
 
+cluster-tools: node_modules ## Kubernetes, containerd, CoreDNS and Helm, which make cluster runs; needs root
+	@$(NODE) scripts/tools.ts --cluster
+
 build: node_modules ## the programs as JavaScript, a whole installation in dist/
 	$(NODE) scripts/build.ts
 
 typecheck: node_modules
 	tsc --noEmit
 
-test: typecheck lint generate-check tools test-tools ## everything: types, lint, drift, all tests
+test: typecheck lint generate-check tools test-tools cluster-tools ## everything: types, lint, drift, all tests
 	$(NODE) scripts/run-tests.ts
 
 unit: node_modules ## the pure, fast tests
@@ -42,6 +46,9 @@ conformance: node_modules tools test-tools ## other people's tests and examples
 e2e: node_modules tools ## the whole path: sidecars, Envoys, edits and outages
 	$(NODE) scripts/run-tests.ts e2e
 
+cluster-test: node_modules tools cluster-tools ## the tests in a Kubernetes of their own; needs root
+	$(NODE) scripts/run-tests.ts cluster
+
 golden: node_modules tools ## write the golden files anew; read the diff before you commit it
 	TAP_SNAPSHOT=1 $(NODE) scripts/run-tests.ts unit golden
 	git status --short test/golden
@@ -49,6 +56,19 @@ golden: node_modules tools ## write the golden files anew; read the diff before 
 coverage: node_modules ## report which lines each module's own unit test reaches
 	tap run --coverage-map=test/coverage-map.mjs --coverage-report=text --allow-incomplete-coverage \
 	  --allow-empty-coverage --reporter=silent $$(find test/unit -name '*.test.ts' | sort)
+
+cluster: node_modules ## a Kubernetes of one node; CLUSTER=name, CLUSTER_NETWORK=10.99, KUBERNETES=1.34 to 1.37; needs root
+	@$(NODE) scripts/cluster.ts up
+
+cluster-down: node_modules ## end it, without a trace
+	@$(NODE) scripts/cluster.ts down
+
+images: node_modules tools ## OCI archives of controller, sidecar and init, into .tools/images and the cluster, if it is up
+	@$(NODE) scripts/images.ts
+
+push: node_modules tools ## the same to a registry: REGISTRY=registry.example.com/postern
+	@$(NODE) scripts/tools.ts --push
+	@$(NODE) scripts/images.ts push
 
 demo: node_modules tools ## three services, each with sidecar and Envoy: what is allowed, what is denied, and why
 	$(NODE) demo/main.ts

@@ -6,12 +6,15 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createWriteStream, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { takeDown } from './cluster/down.ts'
 import { countTap, type Summary } from './tests/count.ts'
 import { filesOf, GROUPS, type Group } from './tests/groups.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const RESULTS = join(ROOT, '.tap/results')
 const say = (line: string) => void process.stdout.write(`${line}\n`)
+/** Of this run alone: its files find it by the name, and whose it is by the pid in that. */
+const CLUSTER = `t${process.pid}`
 let running: ChildProcess | undefined
 
 async function runGroup(group: Group, files: readonly string[]): Promise<Summary> {
@@ -22,6 +25,7 @@ async function runGroup(group: Group, files: readonly string[]): Promise<Summary
   const child = spawn(process.execPath, [tap, ...flags, ...files], {
     cwd: ROOT,
     stdio: ['ignore', 'pipe', 'inherit'],
+    env: group.hasCluster ? { ...process.env, POSTERN_TEST_CLUSTER: CLUSTER } : process.env,
   })
   running = child
   const raw = createWriteStream(join(RESULTS, `${group.name}.tap`))
@@ -62,6 +66,7 @@ async function main(names: readonly string[]): Promise<boolean> {
     const files = filesOf(group, ROOT)
     if (files.length === 0) continue
     const summary = await runGroup(group, files)
+    if (group.hasCluster) await takeDown(CLUSTER)
     total.passed += summary.passed
     total.failed += summary.failed
     total.skipped += summary.skipped

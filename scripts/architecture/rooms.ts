@@ -64,7 +64,9 @@ export const ROOMS: Readonly<Record<string, string>> = {
   'bench/fleet': 'What does a whole fleet cost one controller, and who gets what of an edit?',
   scripts: 'What is generated, fetched and run around the code?',
   'scripts/architecture': 'Do the imports keep to the house’s directions?',
+  'scripts/cluster': 'How does a real Kubernetes come up on one machine, and leave no trace?',
   'scripts/crd': 'How do the CRDs become types and reference docs?',
+  'scripts/images': 'What is in the container images, and why always the same bytes?',
   'scripts/tests': 'Which tests are there, and what did a run really execute?',
   'scripts/tools': 'How are Envoy, OPA and the tests’ programs brought?',
 }

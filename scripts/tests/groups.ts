@@ -11,6 +11,8 @@ export interface Group {
   readonly jobs?: number
   /** Seconds that one file may take. */
   readonly timeout: number
+  /** Its files share a test cluster, which is taken down after the last of them. */
+  readonly hasCluster?: boolean
 }
 
 export const GROUPS: readonly Group[] = [
@@ -19,6 +21,13 @@ export const GROUPS: readonly Group[] = [
   { name: 'conformance', globs: ['test/conformance/**/*.test.ts'], jobs: 1, timeout: 300 },
   { name: 'integration', globs: ['test/integration/**/*.test.ts'], jobs: 1, timeout: 300 },
   { name: 'e2e', globs: ['test/e2e/**/*.test.ts'], jobs: 1, timeout: 600 },
+  {
+    name: 'cluster',
+    globs: ['test/cluster/**/*.test.ts'],
+    jobs: 1,
+    timeout: 600,
+    hasCluster: true,
+  },
 ]
 
 /** The files of a group, sorted, relative to the root. */

@@ -2,7 +2,7 @@
  * Builds the three images into .tools/images/: the same checkout on the same machine gives the same bytes.
  * In: the checkout with node_modules, Envoy, OPA; nft is brought. Out: an archive and a digest for each.
  */
-import { mkdir, stat } from 'node:fs/promises'
+import { mkdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { bringNft } from '../tools/bring.ts'
 import { cacheRoot } from '../tools/cache.ts'
@@ -10,22 +10,12 @@ import { compressLayer, type Image, type Layer, writeArchive } from './archive.t
 import { appLayer, envoyLayer, nftLayer, opaLayer, runtimeLayer, versionOf } from './contents.ts'
 import { type Entries, packLayer } from './layer.ts'
 
-/** As bin/postern sets them; there is no shell in an image that could. */
 const ENV = {
   PATH: '/usr/bin',
   NODE_ENV: 'production',
-  MALLOC_ARENA_MAX: '2',
-  MALLOC_MMAP_THRESHOLD_: '65536',
-  MALLOC_TRIM_THRESHOLD_: '131072',
   POSTERN_ENVOY: '/usr/bin/envoy',
   POSTERN_OPA: '/usr/bin/opa',
 }
-const POSTERN = [
-  '/usr/bin/node',
-  '--max-semi-space-size=4',
-  '--v8-pool-size=1',
-  '/postern/cli/main.ts',
-]
 const USER = '1337:1337'
 
 export interface Built {
@@ -73,7 +63,9 @@ async function imagesOf(root: string): Promise<Image[]> {
   const tag = versionOf(root)
   const runtime = await keptLayer(runtimeLayer(root))
   const app = await layer(appLayer(root))
-  const program = { tag, env: ENV, user: USER, entrypoint: POSTERN }
+  const { env, flags } = readStarter(await readFile(join(root, 'bin/postern'), 'utf8'))
+  const entrypoint = ['/usr/bin/node', ...flags, '/postern/cli/main.ts']
+  const program = { tag, env: { ...ENV, ...env }, user: USER, entrypoint }
   return [
     {
       ...program,
@@ -95,6 +87,24 @@ async function imagesOf(root: string): Promise<Image[]> {
       layers: [await layer(nftLayer(await bringNft()))],
     },
   ]
+}
+
+/** What bin/postern, a shell script, sets and passes: an image has no shell that could. Throws when it has changed its form. */
+export function readStarter(script: string): {
+  readonly env: Readonly<Record<string, string>>
+  readonly flags: readonly string[]
+} {
+  const env = [...script.matchAll(/^export (\w+)="\$\{\1:-([^}]*)\}"$/gm)].map(
+    ([, name = '', value = '']) => [name, value] as const,
+  )
+  const flags = script
+    .match(/^exec "\$node" ((?:--\S+ )+)"\$\S+" "\$@"$/m)?.[1]
+    ?.trim()
+    .split(' ')
+  const exported = script.match(/^export /gm)?.length ?? 0
+  if (flags === undefined || env.length !== exported)
+    throw new Error('bin/postern does not start Node in the form that images read')
+  return { env: Object.fromEntries(env), flags }
 }
 
 async function layer(entries: Promise<Entries>): Promise<Layer> {

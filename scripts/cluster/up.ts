@@ -20,6 +20,7 @@ import { RunError, run } from '../tools/run.ts'
 import { componentScripts } from './components.ts'
 import { configFiles } from './config.ts'
 import { importImage, packOwnImages } from './containerd.ts'
+import { startComponent, stopComponent } from './control.ts'
 import { takeDown } from './down.ts'
 import { connect, makeCgroups, routes } from './host.ts'
 import { freeNetwork, type Layout, layoutOf, NETWORKS, NODE_NAME } from './layout.ts'
@@ -56,6 +57,9 @@ export interface Cluster {
   readonly helm: string
   /** Puts an archive among the node's images. */
   importImage(archive: string): Promise<void>
+  /** Kills a component of the cluster (`kube-apiserver`) and keeps it down. */
+  stop(component: string): Promise<void>
+  start(component: string): void
   /** It was up before. */
   readonly wasUp: boolean
 }
@@ -87,12 +91,12 @@ export async function bringUp(options: UpOptions): Promise<Cluster> {
   const fresh: State = { name, network, release, checkout, keeper: self }
   if (!claim(folder, fresh))
     throw new Missing(`The cluster ${name} is being brought up by somebody else.`)
+  if (options.owner !== undefined) goWith(options.owner, name)
   try {
     const node = await start(layout, fresh, programs)
     const cluster = clusterOf(layout, programs, node, false)
     await settle(cluster, layout, { ...options, programs })
     writeState(folder, { ...(readState(folder) ?? fresh), isUp: true })
-    if (options.owner !== undefined) goWith(options.owner, name)
     return cluster
   } catch (error) {
     options.say(`${name}: failed; the logs were in ${folder}/logs`)
@@ -297,6 +301,8 @@ function clusterOf(
     kubectl: join(programs.kubernetes, 'kubectl'),
     helm: join(dirname(programs.helm), 'helm'),
     importImage: (archive) => importImage(node.pid, ctr, archive),
+    stop: (component) => stopComponent(layout.folder, node.pid, component),
+    start: (component) => startComponent(layout.folder, component),
   }
 }
 

@@ -44,7 +44,7 @@ function processesIn(namespace: string): string[] {
 
 t.test('down', { skip: why ?? false }, async (t) => {
   t.teardown(() => takeDown(name))
-  const { layout } = await bringUp({
+  const cluster = await bringUp({
     name,
     network: undefined,
     release: DEFAULT_KUBERNETES,
@@ -53,6 +53,7 @@ t.test('down', { skip: why ?? false }, async (t) => {
     owner: process.pid,
     say: (line) => t.comment(line),
   })
+  const { layout } = cluster
   const state = readState(layout.folder)
   const namespace = readlinkSync(`/proc/${state?.node?.pid}/ns/pid`)
   t.not(namespace, readlinkSync('/proc/self/ns/pid'))
@@ -69,6 +70,22 @@ t.test('down', { skip: why ?? false }, async (t) => {
     const other = { ...layout, release: DEFAULT_KUBERNETES, checkout: '/elsewhere', images: [] }
     const say = () => {}
     await t.rejects(bringUp({ ...other, say }), { name: 'Missing', message: /belongs to/ })
+  })
+
+  await t.test('a component is taken away and given back', async (t) => {
+    const isReady = () => {
+      const args = ['--kubeconfig', cluster.kubeconfig, '--request-timeout=2s']
+      return run(cluster.kubectl, [...args, 'get', '--raw', '/readyz']).then(
+        () => true,
+        () => false,
+      )
+    }
+    t.equal(await isReady(), true)
+    await cluster.stop('kube-apiserver')
+    t.equal(await isReady(), false)
+    cluster.start('kube-apiserver')
+    const signal = AbortSignal.timeout(60_000)
+    await waitFor(isReady, { what: 'the API server', signal })
   })
 
   await t.test('ends with its parent, and nothing of it stays', async (t) => {

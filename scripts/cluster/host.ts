@@ -51,7 +51,8 @@ export function hierarchiesIn(mountinfo: string): Hierarchy[] {
   })
 }
 
-function hierarchies(): Hierarchy[] {
+/** Those of this machine. */
+export function hierarchies(): Hierarchy[] {
   return hierarchiesIn(readFileSync('/proc/self/mountinfo', 'utf8'))
 }
 

@@ -7,24 +7,24 @@ import {
   chmodSync,
   closeSync,
   copyFileSync,
-  existsSync,
   mkdirSync,
   openSync,
   readFileSync,
   writeFileSync,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
+import { join } from 'node:path'
 import { Missing } from '../tools/missing.ts'
-import { RunError, run } from '../tools/run.ts'
+import { run } from '../tools/run.ts'
+import { type Cluster, clusterOf } from './cluster.ts'
 import { componentScripts } from './components.ts'
 import { configFiles } from './config.ts'
-import { importImage, packOwnImages } from './containerd.ts'
-import { startComponent, stopComponent } from './control.ts'
+import { importImage } from './containerd.ts'
 import { takeDown } from './down.ts'
 import { connect, makeCgroups, routes } from './host.ts'
 import { freeNetwork, type Layout, layoutOf, NETWORKS, NODE_NAME } from './layout.ts'
+import { whyNoCluster } from './machine.ts'
 import { type AllPrograms, bringPrograms } from './programs.ts'
+import { settle, waitFor } from './settle.ts'
 import {
   claim,
   clusterNames,
@@ -50,25 +50,10 @@ export interface UpOptions {
   readonly say: (line: string) => void
 }
 
-export interface Cluster {
-  readonly layout: Layout
-  readonly kubeconfig: string
-  readonly kubectl: string
-  readonly helm: string
-  /** Puts an archive among the node's images. */
-  importImage(archive: string): Promise<void>
-  /** Kills a component of the cluster (`kube-apiserver`) and keeps it down. */
-  stop(component: string): Promise<void>
-  start(component: string): void
-  /** It was up before. */
-  readonly wasUp: boolean
-}
-
-const PATIENCE_MS = 120_000
-
 /** Brings it up, or finds it up. Throws Missing where this machine, or another checkout, stands in the way. */
 export async function bringUp(options: UpOptions): Promise<Cluster> {
-  await checkMachine()
+  const why = whyNoCluster()
+  if (why !== undefined) throw new Missing(why)
   const { name, release, checkout } = options
   const folder = join(stateRoot(), name)
   const state = readState(folder)
@@ -95,7 +80,7 @@ export async function bringUp(options: UpOptions): Promise<Cluster> {
   try {
     const node = await start(layout, fresh, programs)
     const cluster = clusterOf(layout, programs, node, false)
-    await settle(cluster, layout, { ...options, programs })
+    await settle(cluster, { ...options, programs })
     writeState(folder, { ...(readState(folder) ?? fresh), isUp: true })
     return cluster
   } catch (error) {
@@ -133,22 +118,6 @@ function goWith(owner: number, name: string): void {
 
 function inUse({ name, checkout }: State): string {
   return `The cluster ${name} belongs to ${checkout}: choose another name (CLUSTER=…), or take that one down (make cluster-down there).`
-}
-
-async function checkMachine(): Promise<void> {
-  if (process.getuid?.() !== 0)
-    throw new Missing(
-      'A test cluster needs root: it makes namespaces, mounts and cgroups. Run it as root (sudo make cluster), or on a machine where you are.',
-    )
-  try {
-    await run('unshare', ['--mount', '--net', '--pid', '--uts', '--ipc', '--fork', 'true'])
-    await run('ip', ['-Version'])
-  } catch (error) {
-    const why = error instanceof RunError ? error.message.split('\n').at(-1) : String(error)
-    throw new Missing(
-      `A test cluster needs util-linux, iproute2 and the right to make namespaces; here: ${why}`,
-    )
-  }
 }
 
 async function chooseNetwork(asked: string | undefined): Promise<string> {
@@ -240,83 +209,4 @@ async function childOf(keeper: ProcessId): Promise<ProcessId> {
     const [pid] = readFileSync(children, 'utf8').split(' ')
     return pid === undefined || pid === '' ? undefined : identify(Number(pid))
   })
-}
-
-/** Waits until pods run and names resolve. */
-async function settle(
-  cluster: Cluster,
-  layout: Layout,
-  { images, programs, say }: UpOptions & { readonly programs: AllPrograms },
-): Promise<void> {
-  const since = performance.now()
-  const told = (what: string) =>
-    say(`${((performance.now() - since) / 1000).toFixed(1).padStart(5)} s  ${what}`)
-  const imported = importAll(cluster, layout, { images, programs })
-  imported.catch(() => {}) // it is told below, when it is waited for
-  const kubectl = (...args: string[]) =>
-    run(cluster.kubectl, ['--kubeconfig', cluster.kubeconfig, ...args])
-  await waitFor('the API server', () => kubectl('get', '--raw', '/readyz').then(() => true))
-  told('API server ready')
-  const manifest = readFileSync(join(import.meta.dirname, 'addons.yaml'), 'utf8')
-  await run(cluster.kubectl, ['--kubeconfig', cluster.kubeconfig, 'apply', '-f', '-'], {
-    stdin: Buffer.from(manifest.replace('DNS_ADDRESS', layout.dnsAddress)),
-  })
-  await waitFor('the node', () =>
-    kubectl('wait', '--for=condition=Ready', `node/${NODE_NAME}`, '--timeout=60s').then(() => true),
-  )
-  told('node ready')
-  await imported
-  told('images imported')
-  await kubectl(
-    '--namespace=kube-system',
-    'rollout',
-    'status',
-    'deployment/coredns',
-    '--timeout=120s',
-  )
-  told('names resolve')
-}
-
-async function importAll(
-  cluster: Cluster,
-  { folder }: Layout,
-  { images, programs }: { readonly images: readonly string[]; readonly programs: AllPrograms },
-): Promise<void> {
-  const own = await packOwnImages(join(folder, 'images'), programs)
-  await waitFor('containerd', async () => existsSync(join(folder, 'containerd.sock')) || undefined)
-  for (const archive of [...own, ...images]) await cluster.importImage(archive)
-}
-
-function clusterOf(
-  layout: Layout,
-  programs: AllPrograms,
-  node: ProcessId,
-  wasUp: boolean,
-): Cluster {
-  const ctr = join(programs.containerd, 'ctr')
-  return {
-    layout,
-    wasUp,
-    kubeconfig: join(layout.folder, 'kubeconfig'),
-    kubectl: join(programs.kubernetes, 'kubectl'),
-    helm: join(dirname(programs.helm), 'helm'),
-    importImage: (archive) => importImage(node.pid, ctr, archive),
-    stop: (component) => stopComponent(layout.folder, node.pid, component),
-    start: (component) => startComponent(layout.folder, component),
-  }
-}
-
-/** Polls until there is a value; what is thrown meanwhile is the reason when time is up. */
-async function waitFor<T>(what: string, get: () => Promise<T | undefined>): Promise<T> {
-  const deadline = performance.now() + PATIENCE_MS
-  for (let last: unknown; ; await pause(100)) {
-    try {
-      const value = await get()
-      if (value !== undefined) return value
-    } catch (error) {
-      last = error
-    }
-    if (performance.now() > deadline)
-      throw new Error(`${what} is not there after ${PATIENCE_MS / 1000} s`, { cause: last })
-  }
 }

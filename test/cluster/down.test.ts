@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { t } from 'tap'
 import { takeDown } from '../../scripts/cluster/down.ts'
 import { hierarchiesIn } from '../../scripts/cluster/host.ts'
+import { whyNoCluster } from '../../scripts/cluster/machine.ts'
 import { identify, readState } from '../../scripts/cluster/state.ts'
 import { bringUp } from '../../scripts/cluster/up.ts'
 import { DEFAULT_KUBERNETES } from '../../scripts/tools/kubernetes.ts'
 import { run } from '../../scripts/tools/run.ts'
-import { whyNoCluster } from '../kit/cluster.ts'
 import { waitFor } from '../kit/wait.ts'
 
 const why = whyNoCluster()

@@ -3,7 +3,8 @@
  * particular, on a read-only root, and there is nothing in them to break out with.
  */
 import { t } from 'tap'
-import { useCluster, whyNoCluster } from '../kit/cluster.ts'
+import { whyNoCluster } from '../../scripts/cluster/machine.ts'
+import { useCluster } from '../kit/cluster.ts'
 import { waitFor } from '../kit/wait.ts'
 
 const why = whyNoCluster()

@@ -1,22 +1,18 @@
 /**
  * A real Kubernetes for the tests in test/cluster: one for all files of a run, or one for the file when that runs alone.
- * It goes with the run, however that ends. Needs root; `whyNoCluster` says what is missing, for a loud skip.
+ * It goes with the run, however that ends. Needs root; `whyNoCluster` of scripts/cluster says what is missing, for a loud skip.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import type { Cluster } from '../../scripts/cluster/cluster.ts'
 import { takeDown } from '../../scripts/cluster/down.ts'
-import { bringUp, type Cluster } from '../../scripts/cluster/up.ts'
+import { bringUp } from '../../scripts/cluster/up.ts'
 import { type Built, buildImages } from '../../scripts/images/build.ts'
 import { kubernetesRelease } from '../../scripts/tools/kubernetes.ts'
 import { run } from '../../scripts/tools/run.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-
-/** Undefined: a cluster can be had. */
-export function whyNoCluster(): string | undefined {
-  return process.getuid?.() === 0 ? undefined : 'needs root'
-}
 
 export interface TestCluster extends Cluster {
   /** The images of this checkout, which the node has. */

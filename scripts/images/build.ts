@@ -63,18 +63,26 @@ async function imagesOf(root: string): Promise<Image[]> {
   const tag = versionOf(root)
   const runtime = await keptLayer(runtimeLayer(root))
   const app = await layer(appLayer(root))
-  const { env, flags } = readStarter(await readFile(join(root, 'bin/postern'), 'utf8'))
-  const entrypoint = ['/usr/bin/node', ...flags, '/postern/cli/main.ts']
-  const program = { tag, env: { ...ENV, ...env }, user: USER, entrypoint }
+  const starter = readStarter(await readFile(join(root, 'bin/postern'), 'utf8'))
+  const { env, flags, controllerFlags } = starter
+  const start = (more: readonly string[]) => [
+    '/usr/bin/node',
+    ...flags,
+    ...more,
+    '/postern/cli/main.ts',
+  ]
+  const program = { tag, env: { ...ENV, ...env }, user: USER }
   return [
     {
       ...program,
       name: 'docker.io/postern/controller',
+      entrypoint: start(controllerFlags),
       layers: [runtime, app, await keptLayer(opaLayer(root))],
     },
     {
       ...program,
       name: 'docker.io/postern/sidecar',
+      entrypoint: start([]),
       layers: [runtime, app, await keptLayer(envoyLayer(root))],
     },
     {
@@ -89,22 +97,28 @@ async function imagesOf(root: string): Promise<Image[]> {
   ]
 }
 
-/** What bin/postern, a shell script, sets and passes: an image has no shell that could. Throws when it has changed its form. */
-export function readStarter(script: string): {
+export interface Starter {
   readonly env: Readonly<Record<string, string>>
   readonly flags: readonly string[]
-} {
+  /** In addition, for the controller. */
+  readonly controllerFlags: readonly string[]
+}
+
+/** What bin/postern, a shell script, sets and passes: an image has no shell that could. Throws when it has changed its form. */
+export function readStarter(script: string): Starter {
   const env = [...script.matchAll(/^export (\w+)="\$\{\1:-([^}]*)\}"$/gm)].map(
     ([, name = '', value = '']) => [name, value] as const,
   )
-  const flags = script
-    .match(/^exec "\$node" ((?:--\S+ )+)"\$\S+" "\$@"$/m)?.[1]
-    ?.trim()
-    .split(' ')
+  const flags = script.match(/^exec "\$node" ((?:--\S+ )+)\$heap "\$main" "\$@"$/m)?.[1]
+  const controller = script.match(/^\[ "\$1" = controller \] && heap='([^']+)'$/m)?.[1]
   const exported = script.match(/^export /gm)?.length ?? 0
-  if (flags === undefined || env.length !== exported)
+  if (flags === undefined || controller === undefined || env.length !== exported)
     throw new Error('bin/postern does not start Node in the form that images read')
-  return { env: Object.fromEntries(env), flags }
+  return {
+    env: Object.fromEntries(env),
+    flags: flags.trim().split(' '),
+    controllerFlags: controller.split(' '),
+  }
 }
 
 async function layer(entries: Promise<Entries>): Promise<Layer> {

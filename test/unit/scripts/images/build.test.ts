@@ -9,11 +9,17 @@ import { readStarter } from '../../../../scripts/images/build.ts'
 const STARTER = `#!/bin/sh
 export A_B="\${A_B:-2}"
 export C="\${C:-x}"
-exec "$node" --one=1 --two "$main" "$@"
+heap=
+[ "$1" = controller ] && heap='--three --four=4'
+exec "$node" --one=1 --two $heap "$main" "$@"
 `
 
 t.test('takes environment and flags', async (t) => {
-  t.same(readStarter(STARTER), { env: { A_B: '2', C: 'x' }, flags: ['--one=1', '--two'] })
+  t.same(readStarter(STARTER), {
+    env: { A_B: '2', C: 'x' },
+    flags: ['--one=1', '--two'],
+    controllerFlags: ['--three', '--four=4'],
+  })
 })
 
 t.test('reads the real one', async (t) => {

@@ -6,7 +6,11 @@ import { resolve } from 'node:path/posix'
 
 /** Paths are absolute: a program that is started elsewhere must find them too. */
 export interface Config {
+  readonly source: 'files' | 'kubernetes'
+  /** Empty: the source is not a folder. */
   readonly manifests: string
+  /** Empty: the pod's own service account. */
+  readonly kubeconfig: string
   readonly state: string
   readonly listen: Address
   readonly health: Address
@@ -31,6 +35,8 @@ export interface Option<T = unknown> {
   readonly env?: string
   /** Absent: required. */
   readonly default?: string
+  /** What is said of the default. */
+  readonly defaultDoc?: string
   readonly doc: string
   /** The value, or what is wrong with it. `cwd`: what relative paths are taken from. */
   readonly parse: (text: string, cwd: string) => T | Mistake
@@ -48,6 +54,15 @@ const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'
 const path = (value: string, cwd: string): string | Mistake =>
   value === '' ? new Mistake('must not be empty') : resolve(cwd, value)
 
+const optionalPath = (value: string, cwd: string): string =>
+  value === '' ? '' : resolve(cwd, value)
+
+function source(value: string): Config['source'] | Mistake {
+  return value === 'files' || value === 'kubernetes'
+    ? value
+    : new Mistake('must be files or kubernetes')
+}
+
 function address(value: string): Address | Mistake {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(value)
   const port = Number(match?.[3])
@@ -62,15 +77,37 @@ function logLevel(value: string): string | Mistake {
   return LOG_LEVELS.includes(value) ? value : new Mistake(`must be one of ${LOG_LEVELS.join(', ')}`)
 }
 
+/** Where objects come from. */
+const SOURCE_OPTIONS = {
+  source: {
+    flag: '--source',
+    value: 'SOURCE',
+    default: 'files',
+    doc: 'where objects come from: files, or kubernetes, with pods and Services beside them',
+    parse: source,
+  },
+  manifests: {
+    flag: '--manifests',
+    value: 'DIR',
+    default: '',
+    defaultDoc: 'required with --source files',
+    doc: 'folder of manifests (*.yaml, *.yml, *.json, below it too); it is watched; must be there at the first start',
+    parse: optionalPath,
+  },
+  kubeconfig: {
+    flag: '--kubeconfig',
+    value: 'PATH',
+    default: '',
+    defaultDoc: 'default: the service account of the pod',
+    doc: 'with --source kubernetes: which API server, and as whom',
+    parse: optionalPath,
+  },
+} satisfies Record<string, Option>
+
 /** `defaultOpa`: path of the binary that `make tools` puts beside the package. */
 export function optionsOf(defaultOpa: string) {
   return {
-    manifests: {
-      flag: '--manifests',
-      value: 'DIR',
-      doc: 'folder of manifests (*.yaml, *.yml, *.json, below it too); it is watched; must be there at the first start',
-      parse: path,
-    },
+    ...SOURCE_OPTIONS,
     state: {
       flag: '--state',
       value: 'DIR',
@@ -142,10 +179,19 @@ export function parseConfig(
     if (parsed instanceof Mistake) mistakes.push(`${option.flag} ${value}: ${parsed.text}`)
     else config[key] = parsed
   }
+  mistakes.push(...findContradictions(config))
   // The table has every key of Config, and each one was parsed.
   return mistakes.length > 0
     ? { kind: 'mistakes', mistakes }
     : { kind: 'config', config: config as unknown as Config }
+}
+
+function findContradictions({ source, manifests }: Partial<Config>): readonly string[] {
+  if (source === 'files' && manifests === '')
+    return [`--manifests DIR is required: ${SOURCE_OPTIONS.manifests.doc}`]
+  if (source === 'kubernetes' && manifests !== '')
+    return ['--manifests is for --source files; apply the manifests to the API server']
+  return []
 }
 
 function readFlags(
@@ -170,7 +216,8 @@ function readFlags(
 function formatHelp(options: readonly Option[]): string {
   const lines = options.map((o) => {
     const from = o.env === undefined ? '' : `, or ${o.env}`
-    const fallback = o.default === undefined ? 'required' : `default: ${o.default}`
+    const fallback =
+      o.defaultDoc ?? (o.default === undefined ? 'required' : `default: ${o.default}`)
     return `  ${`${o.flag} ${o.value}`.padEnd(24)}${o.doc} (${fallback}${from})`
   })
   return ['usage: postern controller --manifests DIR --state DIR [options]', '', ...lines, ''].join(

@@ -8,7 +8,6 @@ import { type Logger, pino } from 'pino'
 import type { Clock } from '../common/clock.ts'
 import { MeshError } from '../common/errors.ts'
 import { lockState } from '../host/state-lock.ts'
-import { ManifestFolder } from './adapters/files/folder.ts'
 import { ControllerMetrics } from './adapters/metrics/controller-metrics.ts'
 import { OpaRegoCompiler } from './adapters/opa/rego-compiler.ts'
 import { createConditionStore } from './adapters/state/condition-store.ts'
@@ -20,6 +19,7 @@ import { clearTemp, findLostGenerations, preparePlaces } from './places.ts'
 import { History } from './runtime/history.ts'
 import { Reconciler } from './runtime/reconcile.ts'
 import { StatusBoard } from './runtime/status-board.ts'
+import { createSources, type Sources } from './sources.ts'
 import { measured } from './telemetry.ts'
 
 const DEFAULT_OPA = join(import.meta.dirname, '../.tools/opa')
@@ -75,7 +75,8 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
   if (remedy !== undefined)
     log.warn({ code: 'ERR_STATE_CORRUPT', remedy }, 'accepted generations are gone')
   const failed = Promise.withResolvers<never>()
-  const core = joinCore(config, log, failed.reject)
+  const sources = createSources(config, log)
+  const core = joinCore(config, { log, sources, fail: failed.reject })
   const { entrance, reconciler, board } = core
   const { admin, health } = createFaces(core, { config, clock, log })
   try {
@@ -83,7 +84,10 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
     log.info({ host: config.health.host, port: health.port() }, 'health and metrics are served')
     await admin.start()
     await board.start()
-    await reconciler.start()
+    const stopped = new AbortController()
+    void signalled.then(() => stopped.abort())
+    await sources.ready(stopped.signal)
+    if (!stopped.signal.aborted) await reconciler.start()
     await Promise.race([signalled, failed.promise])
     log.info({}, 'controller stops')
   } finally {
@@ -92,16 +96,24 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
     await entrance.stop(GRACE_MS)
     await admin.stop()
     await health.stop()
+    await sources.stop()
   }
 }
 
-function joinCore(config: Config, log: Logger, fail: (error: unknown) => void): Core {
+interface Joined {
+  readonly log: Logger
+  readonly sources: Sources
+  readonly fail: (error: unknown) => void
+}
+
+function joinCore(config: Config, { log, sources, fail }: Joined): Core {
   const metrics = new ControllerMetrics()
   const entrance = new Entrance({ config, clock, log, metrics, onRevoked: () => board.touch() })
   const compiler = new OpaRegoCompiler({ binary: config.opa, tempDir: join(config.state, 'tmp') })
   const history = new History()
   const reconciler = new Reconciler({
-    manifests: new ManifestFolder({ folder: config.manifests }),
+    manifests: sources.manifests,
+    ...(sources.cluster === undefined ? {} : { cluster: sources.cluster }),
     compiler: measured(compiler, { metrics, clock }),
     store: new FileGenerationStore(config.state),
     authority: entrance,

@@ -12,6 +12,7 @@ import { isIgnoredName } from './adapters/files/scan.ts'
 import { hasGeneration } from './adapters/state/generation-store.ts'
 import type { Config } from './config.ts'
 
+/** `manifests` empty: the objects are in no folder. */
 type Places = Pick<Config, 'manifests' | 'state' | 'opa'>
 
 /** Makes the state directory. Keys lie there, and whoever opens its admin socket makes tokens: ours only, 0700. */
@@ -45,6 +46,7 @@ export async function findLostGenerations(state: string): Promise<string | undef
 
 /** State among the manifests would be read as manifests, at each of its own writes. */
 async function findOverlap({ manifests, state }: Places): Promise<string | undefined> {
+  if (manifests === '') return undefined
   const folder = await realpath(manifests).catch(() => manifests)
   const below = relative(folder, await realpath(state)).split(sep)
   const isOutside = below[0] === '..'
@@ -53,6 +55,7 @@ async function findOverlap({ manifests, state }: Places): Promise<string | undef
 }
 
 async function findNoFolder(path: string): Promise<string | undefined> {
+  if (path === '') return undefined
   const found = await stat(path).catch(() => undefined)
   if (found?.isDirectory() === true) return undefined
   const why = found === undefined ? 'there is no such folder' : 'it is no folder'

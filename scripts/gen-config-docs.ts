@@ -56,7 +56,8 @@ function controllerRows(): readonly Row[] {
     flag: option.flag,
     value: option.value,
     variable: 'env' in option ? option.env : '',
-    fallback: 'default' in option ? option.default : undefined,
+    fallback:
+      'defaultDoc' in option ? option.defaultDoc : 'default' in option ? option.default : undefined,
     doc: option.doc,
   }))
 }

@@ -6,6 +6,7 @@ import type { XdsSnapshot } from '../../common/xds.ts'
 import type { AcceptedState } from '../core/accept/objects.ts'
 import type { Model } from '../core/model/mesh.ts'
 import type { ConditionTimes } from '../core/status/conditions.ts'
+import type { ClusterFacts } from '../core/translate/cluster.ts'
 
 /** One file of the manifests folder. Paths are relative to the folder, with `/`. */
 export type ManifestFile =
@@ -17,6 +18,13 @@ export interface ManifestSource {
   read(signal: AbortSignal): Promise<readonly ManifestFile[]>
   /** Calls `onChange` (coalesced) after anything in the folder changed; returns the way to stop. */
   watch(onChange: () => void): Promise<() => Promise<void>>
+  /** What is not there was deleted, and each object brings its UID and generation: the API server says so. */
+  readonly isExact?: true
+}
+
+/** Pods and Services as they are now. */
+export interface ClusterSource {
+  cluster(): ClusterFacts
 }
 
 /** Everything that decides what a Rego policy compiles to. Equal units have equal digests and are compiled once. */

@@ -13,6 +13,7 @@ import { readStoredState } from '../core/accept/stored.ts'
 import { CompileCache } from './compile-cache.ts'
 import type {
   Authority,
+  ClusterSource,
   GenerationStore,
   Log,
   ManifestFile,
@@ -25,6 +26,8 @@ import { Queue } from './queue.ts'
 
 export interface ReconcilerOptions {
   readonly manifests: ManifestSource
+  /** Absent: there are no pods. Must know all before the start. */
+  readonly cluster?: ClusterSource
   readonly compiler: RegoCompiler
   readonly store: GenerationStore
   readonly authority: Authority
@@ -150,7 +153,7 @@ export class Reconciler {
     if (this.#isDoubtful) return
     const accepted = [...state.accepted].map(([key, object]) => ({ key, accepted: object }))
     const proposals = { proposals: accepted, seen: state.seen, problems: [] }
-    const settlement = settle(accepted, (unit) => this.#compile.stateOf(unit))
+    const settlement = this.#settle(accepted)
     this.#hasMesh ||= settlement.model !== undefined
     log.info({ objects: accepted.length }, 'stored generation restored')
     // What is wrong is said by the first pass, with its places in the files.
@@ -175,10 +178,12 @@ export class Reconciler {
 
   async #pass(signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
     const files = await this.#gather(signal)
-    const reading = readManifests(files, this.#state)
-    const now = new Date(this.#options.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
-    const proposals = propose(reading, this.#state, { now, newUid: this.#options.newUid })
-    const settlement = settle(proposals.proposals, (unit) => this.#compile.stateOf(unit))
+    const { manifests, newUid, clock } = this.#options
+    const { isExact = false } = manifests
+    const reading = readManifests(files, this.#state, isExact)
+    const now = new Date(clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+    const proposals = propose(reading, this.#state, { now, newUid, isExact })
+    const settlement = this.#settle(proposals.proposals)
     this.#compile.want(settlement.units)
     const holdMs = this.#holdFor(settlement)
     if (holdMs > 0) {
@@ -194,6 +199,11 @@ export class Reconciler {
     await this.#keep(proposals, settlement)
     await this.#serve(proposals, settlement)
     return {}
+  }
+
+  #settle(proposals: Parameters<typeof settle>[0]): Settlement {
+    const cluster = this.#options.cluster?.cluster()
+    return settle(proposals, (unit) => this.#compile.stateOf(unit), cluster)
   }
 
   /** A folder that can't be read is one place that can't be read: everything below stays as it was. */

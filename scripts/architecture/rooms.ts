@@ -28,6 +28,7 @@ export const ROOMS: Readonly<Record<string, string>> = {
   'controller/runtime/identity': 'Who may have which identity, and what is spent by asking?',
   'controller/adapters/crypto': 'How is a signature really made?',
   'controller/adapters/files': 'How is the manifests folder read and watched?',
+  'controller/adapters/kubernetes': 'How is the Kubernetes API read and followed?',
   'controller/adapters/grpc': 'How do proxies and sidecars talk to the controller?',
   'controller/adapters/http': 'How are bundles, status, health and metrics served?',
   'controller/adapters/metrics': 'What does the controller count and measure?',

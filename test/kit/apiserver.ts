@@ -25,30 +25,71 @@ export type ApiBody =
 
 export interface ApiServer {
   request(method: string, path: string, body?: ApiBody): Promise<ApiResponse>
+  /** Path of a kubeconfig; as the all-powerful user, or with this token. */
+  kubeconfig(token?: string): string
+  /** Ends the API server at once; etcd stays, and so does all that was written. */
+  kill(): Promise<void>
+  /** Starts it again, on the same port, and waits until it is ready. */
+  restart(): Promise<void>
 }
 
 const START_TIMEOUT_MS = 60_000
 
-/** Starts both and waits until the API server is ready. */
-export async function startApiServer(t: Pick<Test, 'teardown' | 'fail'>): Promise<ApiServer> {
+/** Starts both and waits until the API server is ready. `flags` are added, and beat what is there. */
+export async function startApiServer(
+  t: Pick<Test, 'teardown' | 'fail'>,
+  flags: readonly string[] = [],
+): Promise<ApiServer> {
   const dir = tempDir(t)
   const [clientPort = 0, peerPort = 0, port = 0] = await freePorts(3)
   const etcd = startProcess(t, toolPath('etcd'), etcdFlags(dir, clientPort, peerPort))
   const token = writeCredentials(dir)
-  const flags = apiserverFlags(dir, clientPort, port)
-  const apiserver = startProcess(t, toolPath('kube-apiserver'), flags)
+  const all = [...apiserverFlags(dir, clientPort, port), ...flags]
+  const start = () => startProcess(t, toolPath('kube-apiserver'), all)
+  let apiserver = start()
   t.teardown(async () => {
     // Nothing is worth a graceful end here, and without etcd the API server would wait for it.
     await apiserver.stop('SIGKILL')
     await etcd.stop('SIGKILL')
   })
+  const certificate = join(dir, 'tls', 'apiserver.crt')
   let request: ApiServer['request'] | undefined
   const isReady = async () => {
-    request ??= buildClient(port, token, readFileSync(join(dir, 'tls', 'apiserver.crt')))
+    request ??= buildClient(port, token, readFileSync(certificate))
     return (await request('GET', '/readyz')).status === 200 ? request : undefined
   }
-  const signal = AbortSignal.timeout(START_TIMEOUT_MS)
-  return { request: await apiserver.waitFor(isReady, { signal, what: 'a ready API server' }) }
+  const untilReady = () =>
+    apiserver.waitFor(isReady, {
+      signal: AbortSignal.timeout(START_TIMEOUT_MS),
+      what: 'a ready API server',
+    })
+  return {
+    request: await untilReady(),
+    kubeconfig: (as = token) => writeKubeconfig(dir, { port, token: as, certificate }),
+    kill: async () => void (await apiserver.stop('SIGKILL')),
+    restart: async () => {
+      apiserver = start()
+      await untilReady()
+    },
+  }
+}
+
+function writeKubeconfig(
+  dir: string,
+  { port, token, certificate }: { port: number; token: string; certificate: string },
+): string {
+  const path = join(dir, `kubeconfig-${randomBytes(4).toString('hex')}`)
+  const cluster = { server: `https://127.0.0.1:${port}`, 'certificate-authority': certificate }
+  const config = {
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'test', cluster }],
+    users: [{ name: 'test', user: { token } }],
+    contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
+    'current-context': 'test',
+  }
+  writeFileSync(path, JSON.stringify(config), { mode: 0o600 })
+  return path
 }
 
 function etcdFlags(dir: string, clientPort: number, peerPort: number): string[] {

@@ -50,16 +50,25 @@ export interface ControllerProcess {
 export function startController(
   t: Pick<Test, 'teardown' | 'fail'>,
   folders: {
-    readonly manifests: string
+    /** Absent: `kubeconfig` says where objects are. */
+    readonly manifests?: string
+    readonly kubeconfig?: string
+    readonly env?: Readonly<Record<string, string>>
     readonly state: string
     /** `HOST:PORT` for sidecars. Default: a free port. */
     readonly listen?: string
   },
 ): ControllerProcess {
-  const { manifests, state, listen = '127.0.0.1:0' } = folders
-  const args = [POSTERN, 'controller', '--manifests', manifests, '--state', state]
+  const { manifests, kubeconfig = '', state, listen = '127.0.0.1:0' } = folders
+  const source =
+    manifests === undefined
+      ? ['--source', 'kubernetes', '--kubeconfig', kubeconfig]
+      : ['--manifests', manifests]
+  const args = [POSTERN, 'controller', ...source, '--state', state]
   const ports = ['--listen', listen, '--health', '127.0.0.1:0', '--opa', toolPath('opa')]
-  const child = startProcess(t, process.execPath, [...args, ...ports])
+  const child = startProcess(t, process.execPath, [...args, ...ports], {
+    env: folders.env ?? {},
+  })
   const ask = (path: string) => askController(state, 'GET', path)
   const portOf = async (message: string) => {
     const [line] = await child.waitForLine(new RegExp(`^.*"msg":"${message}".*$`))

@@ -4,7 +4,7 @@
  * Last good (DESIGN §1.3): what can't be read, is ambiguous or must not be deleted keeps its accepted version.
  */
 import { formatRef, type Problem } from '../../../common/errors.ts'
-import { remember } from '../../../common/remember.ts'
+import { remember, shareEqual } from '../../../common/remember.ts'
 import type { PosternObject } from '../crd/index.ts'
 import {
   type AcceptedObject,
@@ -42,6 +42,8 @@ export interface Fresh {
   /** RFC 3339. */
   readonly now: string
   readonly newUid: () => string
+  /** Objects bring their own UID, generation and time. */
+  readonly isExact?: boolean
 }
 
 const DEFAULT_CA = 'postern'
@@ -100,11 +102,17 @@ const hashOfSpec = remember((object: PosternObject) => hashOf(object.spec))
 
 function identify(object: PosternObject, before: Seen | undefined, fresh: Fresh): Seen {
   const specHash = hashOfSpec(object)
+  if (fresh.isExact === true) return ownIdentity(object, specHash, before)
   if (before === undefined) {
     return { uid: fresh.newUid(), generation: 1, specHash, creationTimestamp: fresh.now }
   }
   if (before.specHash === specHash) return before
   return { ...before, specHash, generation: before.generation + 1 }
+}
+
+function ownIdentity(object: PosternObject, specHash: string, before: Seen | undefined): Seen {
+  const { uid = '', generation = 1, creationTimestamp = '' } = object.metadata
+  return shareEqual(before, { uid, generation, specHash, creationTimestamp }) as Seen
 }
 
 function withIdentity(object: PosternObject, seen: Seen): PosternObject {

@@ -14,11 +14,18 @@ export type File =
   | { readonly path: string; readonly text: string }
   | { readonly path: string; readonly unreadable: string }
 
-/** A path that is empty, or ends in `/`, stands for everything below it; problems call the folder itself `./`. */
-export function readManifests(files: readonly File[], state: AcceptedState): Reading {
+/**
+ * A path that is empty, or ends in `/`, stands for everything below it; problems call the folder itself `./`.
+ * `isExact`: what is empty is empty.
+ */
+export function readManifests(
+  files: readonly File[],
+  state: AcceptedState,
+  isExact = false,
+): Reading {
   const hadObjects = new Set([...state.accepted.values()].map((a) => a.source.file))
   const problems: Problem[] = []
-  if (files.length === 0 && hadObjects.size > 0)
+  if (!isExact && files.length === 0 && hadObjects.size > 0)
     problems.push(notReadable('', 'it has no manifests'))
   const readable = new Map<string, Extract<File, { text: string }>>()
   for (const file of files) {

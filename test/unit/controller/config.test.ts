@@ -8,6 +8,8 @@ t.test('flags, environment, defaults', async (t) => {
   t.same(parse(['--manifests', 'm', '--state=s']), {
     kind: 'config',
     config: {
+      source: 'files',
+      kubeconfig: '',
       manifests: '/run/x/m',
       state: '/run/x/s',
       listen: { host: '127.0.0.1', port: 15012 },
@@ -40,7 +42,7 @@ t.test('every mistake at once', async (t) => {
   t.match(result.mistakes.join('\n'), /--health a:99999: must be HOST:PORT/)
   t.match(result.mistakes.join('\n'), /--log-level loud: must be one of/)
   t.match(result.mistakes.join('\n'), /--nope is no option/)
-  t.match(parse(['--state']), { mistakes: [/needs a value/, /--manifests/, /--state/] })
+  t.match(parse(['--state']), { mistakes: [/needs a value/, /--state/, /--manifests/] })
   t.match(parse(['--state', '', '--manifests', 'm']), { mistakes: [/must not be empty/] })
 })
 
@@ -48,4 +50,18 @@ t.test('help names every option with its default', async (t) => {
   const help = parse(['--help'])
   t.match(help.kind === 'help' && help.text, /--listen HOST:PORT .*default: 127\.0\.0\.1:15012/)
   t.match(help.kind === 'help' && help.text, /--manifests DIR .*required/)
+})
+
+t.test('where objects come from', async (t) => {
+  const state = ['--state', 's']
+  t.match(parse([...state, '--source', 'kubernetes']), {
+    config: { source: 'kubernetes', manifests: '', kubeconfig: '' },
+  })
+  t.match(parse([...state, '--source', 'kubernetes', '--kubeconfig', 'k']), {
+    config: { kubeconfig: '/run/x/k' },
+  })
+  t.match(parse([...state, '--source', 'etcd']), { mistakes: [/must be files or kubernetes/] })
+  t.match(parse([...state, '--source', 'kubernetes', '--manifests', 'm']), {
+    mistakes: [/--manifests is for --source files/],
+  })
 })

@@ -54,6 +54,8 @@ export interface InboundPort {
   readonly protocol: Protocol
   /** TCP only: the server may speak first, so a connection is decided before the app sees it, not on its first byte. */
   readonly serverFirst: boolean
+  /** From which address the app is called. Absent: from any. */
+  readonly appSource?: string
   readonly mtls: MtlsMode
   /** Absent: the defaults. */
   readonly limits?: InboundLimits
@@ -123,6 +125,10 @@ export interface Capture {
  */
 export interface InboundCapture {
   readonly port: number
+  /** The workload's own. */
+  readonly appAddress: string
+  /** From where the proxy calls the app, so that this is not redirected again. */
+  readonly appSource: string
   /** The mode of ports that no inbound port is for. What comes there is TCP, and no rule names the port. */
   readonly otherMtls: MtlsMode
 }

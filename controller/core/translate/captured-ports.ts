@@ -10,6 +10,14 @@ export const PROXY_PORTS: ReadonlySet<number> = new Set([15001, 15006, 15020, 15
 
 type Port = Omit<InboundPort, 'mtls'>
 
+/**
+ * From where the proxy calls an app at the pod's own address: such a connection is made on loopback, and the redirect
+ * must tell it from what the app, or its proxy, sends to the pod's own address for the mesh to decide. As Istio does.
+ */
+export function appSourceOf(address: string): string {
+  return address.includes(':') ? '::6' : '127.0.0.6'
+}
+
 /** `ports`, and the named ones as TCP: nobody said what they speak. */
 export function addNamedPorts(
   ports: readonly Port[],
@@ -21,7 +29,8 @@ export function addNamedPorts(
   const more = [...new Set(numbers)]
     .filter((port) => port > 0 && !declared.has(port) && !PROXY_PORTS.has(port))
     .sort((a, b) => a - b)
-  return [...ports, ...more.map((port) => toPort(port, address))]
+  const all = [...ports, ...more.map((port) => toPort(port, address))]
+  return all.map((port) => ({ ...port, appSource: appSourceOf(address) }))
 }
 
 function portsNamedBy({ rules = [] }: Policy): readonly number[] {

@@ -35,7 +35,7 @@ import {
 import { attach, servicesOf } from './attachment.ts'
 import { translateAuthorizationPolicy } from './authorization-policy.ts'
 import { type TrafficTranslation, translateTrafficPolicies } from './backend-traffic-policy.ts'
-import { addNamedPorts } from './captured-ports.ts'
+import { addNamedPorts, appSourceOf } from './captured-ports.ts'
 import {
   type ClusterFacts,
   mergeServices,
@@ -259,26 +259,6 @@ interface Parts {
 
 function assemble(draft: WorkloadDraft, parts: Parts): Workload {
   const { namespace, name, service, serviceAccount, spiffeId, labels } = draft
-  const served = draft.inbound.filter(
-    (port) => !parts.claims.refused.has(refusedKey(draft, `spec.inbound[${port.index}]`)),
-  )
-  const limits = servicesOf(draft)
-    .map((name) => parts.traffic.trafficOf(`${namespace}/${name}`)?.limits)
-    .find((found) => found !== undefined)
-  const ports = served.map(
-    ({ index: _, ...port }): Omit<InboundPort, 'mtls'> => ({
-      ...port,
-      ...(limits === undefined ? {} : { limits }),
-    }),
-  )
-  const { capturedBy } = draft
-  const all =
-    capturedBy === undefined
-      ? ports
-      : addNamedPorts(ports, draft.address, {
-          policies: parts.policySet.policies,
-          others: parts.peers.portsOf(draft),
-        })
   return {
     namespace,
     name,
@@ -288,16 +268,44 @@ function assemble(draft: WorkloadDraft, parts: Parts): Workload {
     service,
     ...(draft.services === undefined ? {} : { services: draft.services }),
     labels: Object.fromEntries(Object.entries(labels).sort(([a], [b]) => compareText(a, b))),
-    inbound: all
+    inbound: toInbound(draft, parts)
       .map((port) => ({ ...port, mtls: parts.peers.modeOf(draft, port.port) }))
       .sort((a, b) => a.port - b.port),
     outbound: [...parts.outbound].sort((a, b) => a.port - b.port),
     ...(parts.capture === undefined ? {} : { capture: parts.capture }),
-    ...(capturedBy === undefined
-      ? {}
-      : { inboundCapture: { port: capturedBy, otherMtls: parts.peers.modeOf(draft, ANY_OTHER) } }),
+    ...toInboundCapture(draft, parts),
     policySet: parts.policySet,
   }
+}
+
+type BarePort = Omit<InboundPort, 'mtls'>
+
+function toInbound(draft: WorkloadDraft, parts: Parts): readonly BarePort[] {
+  const limits = servicesOf(draft)
+    .map((name) => parts.traffic.trafficOf(`${draft.namespace}/${name}`)?.limits)
+    .find((found) => found !== undefined)
+  const ports = draft.inbound
+    .filter(({ index }) => !parts.claims.refused.has(refusedKey(draft, `spec.inbound[${index}]`)))
+    .map(
+      ({ index: _, ...port }): BarePort => ({
+        ...port,
+        ...(limits === undefined ? {} : { limits }),
+      }),
+    )
+  if (draft.capturedBy === undefined) return ports
+  const others = parts.peers.portsOf(draft)
+  return addNamedPorts(ports, draft.address, { policies: parts.policySet.policies, others })
+}
+
+function toInboundCapture(
+  draft: WorkloadDraft,
+  { peers }: Parts,
+): Pick<Workload, 'inboundCapture'> {
+  const { address, capturedBy: port } = draft
+  if (port === undefined) return {}
+  const appSource = appSourceOf(address)
+  const otherMtls = peers.modeOf(draft, ANY_OTHER)
+  return { inboundCapture: { port, appAddress: address, appSource, otherMtls } }
 }
 
 /** No port's number: what is said of it is said of every port that nobody names. */

@@ -27,7 +27,12 @@ import {
 import type { MtlsMode } from '../model/mesh.ts'
 import { MESH_ALPN, type Transport } from './names.ts'
 
-export function buildChainMatcher(mode: MtlsMode): Matcher {
+/** `nameOf`: what the chain of a transport is called. */
+export function buildChainMatcher(
+  mode: MtlsMode,
+  nameOf: (transport: Transport) => string = (transport) => transport,
+): Matcher {
+  const toChain = (transport: Transport) => onMatch(nameOf(transport))
   if (mode === 'DISABLE') return create(MatcherSchema, { onNoMatch: toChain('plaintext') })
   const matchers =
     mode === 'STRICT'
@@ -87,7 +92,7 @@ function single(
   })
 }
 
-function toChain(name: Transport): Matcher_OnMatch {
+function onMatch(name: string): Matcher_OnMatch {
   return create(Matcher_OnMatchSchema, {
     onMatch: { case: 'action', value: extension(name, StringValueSchema, { value: name }) },
   })

@@ -10,6 +10,10 @@ import {
   Cluster_LbPolicy,
   ClusterSchema,
 } from '../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js'
+import {
+  BindConfigSchema,
+  SocketAddressSchema,
+} from '../../../proto/gen/envoy/config/core/v3/address_pb.js'
 import { HttpProtocolOptionsSchema } from '../../../proto/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
 import type { Destination, InboundPort, MeshSettings } from '../model/mesh.ts'
 import type { BackendTraffic } from '../model/traffic.ts'
@@ -30,10 +34,21 @@ export function buildAppCluster(port: InboundPort): Cluster {
   const app = { address: port.appAddress, port: port.appPort }
   return create(ClusterSchema, {
     ...buildCommon(name),
+    ...buildAppSource(port.appSource),
     clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.STATIC },
     loadAssignment: buildAssignment(name, [app]),
     typedExtensionProtocolOptions: { [HTTP_OPTIONS]: buildAppProtocol(port) },
   })
+}
+
+/** The address that an app sees its proxy come from. */
+export function buildAppSource(address: string | undefined) {
+  if (address === undefined) return {}
+  const sourceAddress = create(SocketAddressSchema, {
+    address,
+    portSpecifier: { case: 'portValue', value: 0 },
+  })
+  return { upstreamBindConfig: create(BindConfigSchema, { sourceAddress }) }
 }
 
 /**

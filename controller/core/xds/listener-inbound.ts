@@ -64,7 +64,8 @@ function buildTlsInspector(port: InboundPort) {
   }
 }
 
-function buildChain(port: InboundPort, transport: Transport, callee: Callee): FilterChain {
+/** The chain of one port for one transport. */
+export function buildChain(port: InboundPort, transport: Transport, callee: Callee): FilterChain {
   return create(FilterChainSchema, {
     name: transport,
     transportSocketConnectTimeout: duration(limits.HANDSHAKE_TIMEOUT_MS),

@@ -13,6 +13,9 @@ export type Transport = 'tls' | 'plaintext' | 'passthrough'
 /** What mesh proxies offer as ALPN, so that a PERMISSIVE port tells their TLS from an app's own. */
 export const MESH_ALPN = 'postern'
 
+/** Stands for every port that no inbound port is for, where all are captured. */
+export const OTHER_PORT = 0
+
 /** Clusters of the sidecar itself, in Envoy's bootstrap (sidecar/core/envoy). */
 export const AUTHZ_CLUSTER = 'postern_authz'
 export const ACCESS_LOG_CLUSTER = 'postern_als'

@@ -18,12 +18,14 @@ import { SecretSchema } from '../../../proto/gen/envoy/extensions/transport_sock
 import type {
   Capture,
   Destination,
+  InboundCapture,
   InboundPort,
   MeshSettings,
   OutboundPort,
   Workload,
 } from '../model/mesh.ts'
 import { buildCapture } from './capture.ts'
+import { buildCaptureClusters, buildInboundCapture, otherPort } from './capture-inbound.ts'
 import { checkSnapshot } from './check.ts'
 import { buildAppCluster, buildServiceCluster } from './cluster.ts'
 import { buildAssignment } from './endpoint.ts'
@@ -71,11 +73,12 @@ function build(
   workload: Workload,
   mesh: MeshSettings,
   parts: SnapshotParts,
-  { extensionConfigs, inboundListener }: Deciding,
+  deciding: Deciding,
 ): XdsSnapshot {
-  const { inbound, outbound, policySet, capture, namespace } = workload
+  const { outbound, policySet, capture, namespace } = workload
   // OpenTelemetry's names: in traces a service is told from one of the same name by its namespace.
   const service = mesh.tracing === undefined ? '' : `${workload.service}.${namespace}`
+  const { inbound, clusters, listeners } = buildInbound(workload, { mesh, service, deciding })
   const captured = capture === undefined ? NO_CAPTURE : captureOf(capture, namespace, mesh, service)
   const called = distinctServices([...outbound, ...captured.destinations])
   const services = called.map((port) => calledService(port, mesh))
@@ -83,20 +86,17 @@ function build(
     [TYPE_URLS.secret, [trustBundleSecret(parts.trustBundle)]],
     [
       TYPE_URLS.cluster,
-      [
-        ...inbound.map(appCluster),
-        ...inbound.flatMap(innerClusters),
-        ...services.map(({ cluster }) => cluster),
-        ...captured.clusters,
-      ],
+      [...clusters, ...services.map(({ cluster }) => cluster), ...captured.clusters],
     ],
     [TYPE_URLS.endpoint, services.map(({ endpoints }) => endpoints)],
-    [TYPE_URLS.extensionConfig, inbound.flatMap((port) => extensionConfigs(port, policySet))],
+    [
+      TYPE_URLS.extensionConfig,
+      inbound.flatMap((port) => deciding.extensionConfigs(port, policySet)),
+    ],
     [
       TYPE_URLS.listener,
       [
-        ...inbound.map((port) => inboundListener(port, mesh, service)),
-        ...inbound.flatMap((port) => innerListeners(port, mesh)),
+        ...listeners,
         ...outbound.map((port) => outboundListener(port, mesh, service)),
         ...captured.listeners,
       ],
@@ -114,6 +114,33 @@ function build(
   const loose = checkSnapshot(snapshot)
   assert(loose.length === 0, `inconsistent snapshot: ${loose.join('; ')}`)
   return snapshot
+}
+
+interface InboundParts {
+  readonly mesh: MeshSettings
+  readonly service: string
+  readonly deciding: Deciding
+}
+
+/** Each port with a listener of its own, or all behind one, with the port that stands for all others. */
+function buildInbound(
+  { inbound, inboundCapture }: Workload,
+  { mesh, service, deciding }: InboundParts,
+) {
+  const clusters = [...inbound.map(appCluster), ...inbound.flatMap(innerClusters)]
+  const inner = inbound.flatMap((port) => innerListeners(port, mesh))
+  if (inboundCapture === undefined) {
+    const own = inbound.map((port) => deciding.inboundListener(port, mesh, service))
+    return { inbound, clusters, listeners: [...own, ...inner] }
+  }
+  const other = otherOf(inboundCapture)
+  const all = portsWith(inbound, other)
+  const listener = deciding.inboundCaptureListener(inboundCapture, all, mesh, service)
+  return {
+    inbound: all,
+    clusters: [...clusters, ...captureClusters(inboundCapture, other)],
+    listeners: [listener, ...inner],
+  }
 }
 
 /** What a sidecar must know; a resource that leans on a newer one, or on its bootstrap, adds its token here. */
@@ -134,6 +161,16 @@ const innerListeners = remember((port: InboundPort, mesh: MeshSettings) =>
   buildInnerListeners(port, mesh).map((listener) => encode(ListenerSchema, listener)),
 )
 const calledService = remember(buildService)
+const otherOf = remember((inboundCapture: InboundCapture) =>
+  otherPort(inboundCapture, inboundCapture.appAddress),
+)
+const portsWith = remember((inbound: readonly InboundPort[], other: InboundPort) => [
+  ...inbound,
+  other,
+])
+const captureClusters = remember((inboundCapture: InboundCapture, other: InboundPort) =>
+  buildCaptureClusters(inboundCapture, other).map((cluster) => encode(ClusterSchema, cluster)),
+)
 /** What stands in inbound chains to decide. */
 function deciding(form: SlotForm) {
   return {
@@ -142,6 +179,15 @@ function deciding(form: SlotForm) {
     ),
     inboundListener: remember((port: InboundPort, mesh: MeshSettings, service: string) =>
       encode(ListenerSchema, buildInboundListener(port, mesh, { service, form })),
+    ),
+    inboundCaptureListener: remember(
+      (
+        inboundCapture: InboundCapture,
+        ports: readonly InboundPort[],
+        mesh: MeshSettings,
+        service: string,
+      ) =>
+        encode(ListenerSchema, buildInboundCapture(inboundCapture, ports, { mesh, service, form })),
     ),
   }
 }

@@ -51,7 +51,12 @@ t.test('a pod is a workload, with its ports captured', async (t) => {
     labels: APP,
     outbound: [],
     capture: { address: '127.0.0.1', port: 15001, mode: 'RegistryOnly' },
-    inboundCapture: { port: 15006, otherMtls: 'STRICT' },
+    inboundCapture: {
+      port: 15006,
+      appAddress: '10.1.0.1',
+      appSource: '127.0.0.6',
+      otherMtls: 'STRICT',
+    },
   })
   t.same(pod?.inbound, [
     {
@@ -62,6 +67,7 @@ t.test('a pod is a workload, with its ports captured', async (t) => {
       appPort: 8080,
       protocol: 'HTTP',
       serverFirst: false,
+      appSource: '127.0.0.6',
       mtls: 'STRICT',
     },
   ])

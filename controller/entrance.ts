@@ -26,6 +26,7 @@ import { BundleDesk } from './runtime/bundle-desk.ts'
 import { Directory } from './runtime/directory.ts'
 import { createAuthority } from './runtime/identity/authority.ts'
 import { type ControllerIdentity, openControllerIdentity } from './runtime/identity/identity.ts'
+import type { PodWitness } from './runtime/identity/ports.ts'
 import type { IssuedJoinToken, JoinTokenRequest } from './runtime/identity/tokens.ts'
 import type { Authority } from './runtime/ports.ts'
 import { ProxyTable } from './runtime/proxy-table.ts'
@@ -37,6 +38,8 @@ export interface EntranceOptions {
   readonly log: Logger
   readonly metrics: ControllerMetrics
   readonly onRevoked: () => void
+  /** Absent: there are no pods. */
+  readonly pods?: PodWitness
 }
 
 export class Entrance implements Authority {
@@ -143,13 +146,14 @@ export class Entrance implements Authority {
   }
 
   #openIdentity(model: Model): Promise<ControllerIdentity> {
-    const { log, onRevoked } = this.#options
+    const { log, onRevoked, pods } = this.#options
     return openControllerIdentity({
       ...this.#authorityOptions(model.mesh.trustDomain),
       directory: this.#directory,
       isLive: (uid, except) => this.#status.isLive(uid, except),
       log: log.child({ component: 'identity' }),
       onRevoked,
+      ...(pods === undefined ? {} : { pods }),
     })
   }
 

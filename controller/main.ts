@@ -108,7 +108,14 @@ interface Joined {
 
 function joinCore(config: Config, { log, sources, fail }: Joined): Core {
   const metrics = new ControllerMetrics()
-  const entrance = new Entrance({ config, clock, log, metrics, onRevoked: () => board.touch() })
+  const entrance = new Entrance({
+    config,
+    clock,
+    log,
+    metrics,
+    onRevoked: () => board.touch(),
+    ...(sources.pods === undefined ? {} : { pods: sources.pods }),
+  })
   const compiler = new OpaRegoCompiler({ binary: config.opa, tempDir: join(config.state, 'tmp') })
   const history = new History()
   const reconciler = new Reconciler({

@@ -5,15 +5,16 @@
 import type { Logger } from 'pino'
 import { ManifestFolder } from './adapters/files/folder.ts'
 import { KubernetesSource } from './adapters/kubernetes/cluster-source.ts'
-import { createKubeClient, type KubeClient } from './adapters/kubernetes/kube-client.ts'
+import { createKubeClient } from './adapters/kubernetes/kube-client.ts'
+import { createPodWitness } from './adapters/kubernetes/pod-witness.ts'
 import type { Config } from './config.ts'
+import type { PodWitness } from './runtime/identity/ports.ts'
 import type { ClusterSource, ManifestSource } from './runtime/ports.ts'
 
 export interface Sources {
   readonly manifests: ManifestSource
   readonly cluster?: ClusterSource
-  /** What of the API server is there beside objects. */
-  readonly kubernetes?: { readonly client: KubeClient; readonly source: KubernetesSource }
+  readonly pods?: PodWitness
   /** Resolves when the reconciler may start: with half of a cluster it would take from workloads what they have. */
   ready(signal: AbortSignal): Promise<void>
   stop(): Promise<void>
@@ -30,7 +31,7 @@ export function createSources(config: Config, log: Logger): Sources {
   return {
     manifests: source,
     cluster: source,
-    kubernetes: { client, source },
+    pods: createPodWitness(client, (uid) => source.podByUid(uid)),
     ready: async (signal) => {
       await source.start(signal)
       if (!signal.aborted) log.info({}, 'all of the cluster is known')

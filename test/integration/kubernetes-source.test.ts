@@ -2,6 +2,9 @@
  * The controller on a real API server: what is written there comes to proxies by xDS, through cut watches, a restarted
  * API server, and versions that are gone. Pods have no kubelet here: the test writes their status.
  */
+import { X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fromBinary } from '@bufbuild/protobuf'
 import * as grpc from '@grpc/grpc-js'
 import { pino } from 'pino'
@@ -15,9 +18,10 @@ import { PODS } from '../../controller/adapters/kubernetes/resources.ts'
 import { ClusterLoadAssignmentSchema } from '../../proto/gen/envoy/config/endpoint/v3/endpoint_pb.js'
 import { controllerCredentials } from '../../sidecar/adapters/grpc/controller-client.ts'
 import { startApiServer } from '../kit/apiserver.ts'
-import { fetchSvid, startController } from '../kit/controller.ts'
+import { startController } from '../kit/controller.ts'
 import { KubeCluster } from '../kit/kube-cluster.ts'
 import { podJson, serviceJson, sliceJson } from '../kit/kube-objects.ts'
+import { attestPod } from '../kit/pod-attestation.ts'
 import { tempDir } from '../kit/tempdir.ts'
 import { waitFor } from '../kit/wait.ts'
 import { XdsStream } from '../kit/xds-stream.ts'
@@ -75,15 +79,22 @@ async function ready(...pods: readonly (readonly [name: string, ip: string])[]):
 
 await cluster.applyYaml(MESH)
 await cluster.apply(SERVICE)
-await run('web', '10.1.0.9')
+// The test itself is the pods' sidecars: they call from this address.
+await run('web', '127.0.0.1')
 await run('orders-1', '10.1.0.1')
 await ready(['orders-1', '10.1.0.1'])
-const controller = startController(t, { kubeconfig: server.kubeconfig(), state: tempDir(t) })
+const state = tempDir(t)
+const controller = startController(t, { kubeconfig: server.kubeconfig(), state })
+const target = `127.0.0.1:${await controller.meshPort()}`
+const roots = [new X509Certificate(readFileSync(join(state, 'ca/root.pem'))).raw]
+const SPIFFE_ID = 'spiffe://shop.example/ns/shop/sa/web'
+
+const webToken = () =>
+  cluster.token('shop/web', 'postern-ca', { name: 'web', uid: uids.get('web') ?? '' })
 
 /** Where the proxy of `web` is told that `orders` is, as it really receives it. */
 async function watchEndpoints(t: Pick<Test, 'teardown'>) {
-  const target = `127.0.0.1:${await controller.meshPort()}`
-  const svid = await fetchSvid(t, controller, 'shop/web')
+  const svid = await attestPod(target, { roots, uri: SPIFFE_ID, token: await webToken() })
   const client = new grpc.Client(target, controllerCredentials(svid), {
     'grpc.ssl_target_name_override': 'postern-controller',
   })
@@ -132,6 +143,51 @@ async function isAccepted(generation: number) {
     { ...DEADLINE, what: `policy generation ${generation}` },
   )
 }
+
+t.test('a pod has its identity by its own token, and nobody else has', async (t) => {
+  const web = { name: 'web', uid: uids.get('web') ?? '' }
+  const orders = { name: 'orders-1', uid: uids.get('orders-1') ?? '' }
+  const asks = { roots, uri: SPIFFE_ID }
+  const svid = await attestPod(target, { ...asks, token: await webToken() })
+  t.match(svid, { spiffeId: SPIFFE_ID, workload: { namespace: 'shop', ...web } })
+  t.equal(svid.certificateChain.length, 1)
+  const again = await attestPod(target, { ...asks, token: await webToken(), svid })
+  t.equal(again.spiffeId, SPIFFE_ID, 'renewed: certificate and token')
+  const ordersId = 'spiffe://shop.example/ns/shop/sa/orders'
+  const refused: readonly (readonly [string, Parameters<typeof attestPod>[1], RegExp])[] = [
+    [
+      'a token for another audience',
+      { ...asks, token: await cluster.token('shop/web', 'https://kubernetes.default.svc', web) },
+      /ERR_TOKEN_INVALID/,
+    ],
+    [
+      'a token that is bound to no pod',
+      { ...asks, token: await cluster.token('shop/web', 'postern-ca') },
+      /ERR_TOKEN_INVALID/,
+    ],
+    ['no token at all', { ...asks, token: 'x.y.z' }, /ERR_TOKEN_INVALID/],
+    [
+      "another pod's token",
+      { ...asks, uri: ordersId, token: await cluster.token('shop/orders', 'postern-ca', orders) },
+      /ERR_PEER_FORBIDDEN: the token came from 127\.0\.0\.1/,
+    ],
+    [
+      'a request for another identity',
+      { ...asks, uri: ordersId, token: await webToken() },
+      /ERR_PEER_FORBIDDEN/,
+    ],
+    [
+      'a request for whatever there is',
+      { roots, token: await webToken() },
+      /ERR_PEER_FORBIDDEN: the request must ask/,
+    ],
+  ]
+  for (const [name, request, message] of refused)
+    await t.rejects(attestPod(target, request), { message }, name)
+  await t.rejects(controller.postern('token', 'create', '--workload', 'shop/web'), {
+    message: /ERR_WORKLOAD_NOT_FOUND/,
+  })
+})
 
 t.test('a proxy is told of the cluster as it changes', async (t) => {
   await isTold('10.1.0.1')
@@ -253,4 +309,14 @@ t.test('what changes while nobody watches is known afterwards', async (t) => {
   line.mend({ isTooOld: true })
   await has('c')
   t.equal(informer.lists(), 2, '410 Gone: all was listed again')
+})
+
+t.test('what outlives its pod is worth nothing', async (t) => {
+  const token = await webToken()
+  const svid = await attestPod(target, { roots, uri: SPIFFE_ID, token })
+  await cluster.remove(pod('web', '127.0.0.1'))
+  await t.rejects(attestPod(target, { roots, uri: SPIFFE_ID, token, svid }), {
+    message: /ERR_(TOKEN_INVALID|CA_NOT_READY|PEER_FORBIDDEN)/,
+  })
+  t.ok(controller.logged('attestation refused').length > 5, 'all of it is written down')
 })

@@ -14,6 +14,7 @@ import type {
   AttestedWorkload,
   IdentityStore,
   IsLive,
+  PodWitness,
 } from '../../controller/runtime/identity/ports.ts'
 import { nodeKeys as sidecarKeys } from '../../sidecar/adapters/crypto/keys.ts'
 import { Attester } from '../../sidecar/runtime/identity-attest.ts'
@@ -86,6 +87,7 @@ export interface ControllerOptions {
   readonly workloads?: AttestedWorkload[]
   readonly svidLifetimeSeconds?: number
   readonly isLive?: IsLive
+  readonly pods?: PodWitness
 }
 
 export async function makeController(options: ControllerOptions = {}) {
@@ -111,6 +113,7 @@ export async function makeController(options: ControllerOptions = {}) {
         ),
     },
     isLive: options.isLive ?? (async () => false),
+    ...(options.pods === undefined ? {} : { pods: options.pods }),
     log: silentLog,
     onRevoked: (event) => revoked.push(event),
   })
@@ -161,7 +164,7 @@ export function makeClient(
       hooks.afterAttest?.()
       const { spiffeId } = workload
       const answer = { certificateChain: [issued.der], trustBundle, spiffeId, workload }
-      return { ...answer, credential: credential.der }
+      return { ...answer, credential: credential?.der ?? new Uint8Array() }
     },
   }
 }

@@ -93,6 +93,20 @@ export class KubeCluster {
     return body.items as readonly Json[]
   }
 
+  /** A projected token, as a kubelet asks for it; without `pod` it is bound to none. */
+  async token(
+    account: string,
+    audience: string,
+    pod?: { name: string; uid: string },
+  ): Promise<string> {
+    const [namespace, name] = account.split('/')
+    const boundObjectRef = pod && { apiVersion: 'v1', kind: 'Pod', ...pod }
+    const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`
+    const spec = { audiences: [audience], expirationSeconds: 600, boundObjectRef }
+    const { body } = await this.#ok('POST', path, { json: { spec } })
+    return String((body.status as Json).token)
+  }
+
   /** At once, as if the kubelet had ended it. */
   async remove(object: Json): Promise<void> {
     await this.#ok('DELETE', `${pathOf(object)}?gracePeriodSeconds=0`)

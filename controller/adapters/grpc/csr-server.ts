@@ -24,6 +24,7 @@ import { createAttempts } from '../../core/ca/attempts.ts'
 import { MAX_CREDENTIAL_BYTES } from '../../core/ca/credential.ts'
 import { MAX_CSR_BYTES } from '../../core/ca/csr.ts'
 import type { Peer } from '../../core/ca/peer.ts'
+import { formatIp, parseIp } from '../../core/crd/net.ts'
 import type { Attestation } from '../../runtime/identity/attestation.ts'
 import type { AttestationRequest, Attested } from '../../runtime/identity/claim.ts'
 import type { Log } from '../../runtime/identity/ports.ts'
@@ -38,7 +39,7 @@ export interface CsrServerOptions {
   ) => Pick<Peer, 'workloadUid'> | undefined
   /** What is counted. */
   readonly meter?: {
-    attested(proof: 'token' | 'credential'): void
+    attested(proof: 'token' | 'credential' | 'pod'): void
     refusedAttestation(code: string): void
   }
   readonly clock: Clock
@@ -49,9 +50,12 @@ interface Caller {
   readonly peer: Pick<Peer, 'workloadUid'> | undefined
   /** Whose failures count together. */
   readonly who: string
+  readonly address: string
 }
 
 const MAX_TOKEN_CHARACTERS = 512
+/** A service-account token is a JWT of some 1,200 characters; keys and names may be longer. */
+const MAX_POD_TOKEN_CHARACTERS = 8192
 
 const STATUS_OF: Partial<Record<MeshErrorCode, grpc.status>> = {
   ERR_TOKEN_INVALID: grpc.status.UNAUTHENTICATED,
@@ -80,11 +84,14 @@ export function createCsrService(options: CsrServerOptions): {
 } {
   const attempts = createAttempts()
   const { attestation, meter, clock, log } = options
-  const answer = async (call: Call<AttestRequest, AttestResponse>, { peer, who }: Caller) => {
+  const answer = async (
+    call: Call<AttestRequest, AttestResponse>,
+    { peer, who, address }: Caller,
+  ) => {
     const isBlocked = attempts.isBlocked(who, clock.monotonic())
     const request = isBlocked ? readPlausible(call.request) : fromRequest(call.request)
-    const caller = { peer, isGone: () => call.cancelled }
-    const attested = await attestation.attest(request, caller)
+    const isGone = () => call.cancelled
+    const attested = await attestation.attest(request, { peer, isGone, address })
     meter?.attested(request.proof.kind)
     return toResponse(attested)
   }
@@ -106,17 +113,12 @@ export function createCsrService(options: CsrServerOptions): {
   return {
     service: toServiceDefinition(CertificateAuthority),
     implementation: {
-      Challenge(
-        _: Call<ChallengeRequest, ChallengeResponse>,
-        reply: grpc.sendUnaryData<ChallengeResponse>,
-      ) {
-        reply(null, create(ChallengeResponseSchema, { nonce: attestation.challenge() }))
-      },
+      Challenge: challengeWith(attestation),
       Attest(call: Call<AttestRequest, AttestResponse>, reply: grpc.sendUnaryData<AttestResponse>) {
         const address = addressOf(call.getPeer())
         const peer = options.peerOf(call)
         const who = peer?.workloadUid ?? address
-        answer(call, { peer, who }).then(
+        answer(call, { peer, who, address }).then(
           (response) => reply(null, response),
           (error: unknown) => {
             note(error, who, address)
@@ -126,6 +128,13 @@ export function createCsrService(options: CsrServerOptions): {
       },
     },
   }
+}
+
+function challengeWith(attestation: Attestation) {
+  return (
+    _: Call<ChallengeRequest, ChallengeResponse>,
+    reply: grpc.sendUnaryData<ChallengeResponse>,
+  ) => reply(null, create(ChallengeResponseSchema, { nonce: attestation.challenge() }))
 }
 
 /** The status of an error. What is no MeshError of a known kind says nothing about itself. */
@@ -152,7 +161,12 @@ function fromRequest(message: AttestRequest): AttestationRequest {
     if (certificate.length > MAX_CREDENTIAL_BYTES) throw tooLarge('certificate')
     return { csr, instanceId, proof: { kind: 'credential', certificate, nonce, signature } }
   }
-  throw new MeshError('ERR_CSR_INVALID', 'a join token or a credential is required')
+  if (proof.case === 'podToken') {
+    const { token } = proof.value
+    if (token.length > MAX_POD_TOKEN_CHARACTERS) throw tooLarge('token')
+    return { csr, instanceId, proof: { kind: 'pod', token: new Secret(token) } }
+  }
+  throw new MeshError('ERR_CSR_INVALID', 'a join token, a credential or a pod token is required')
 }
 
 function readOrUndefined(message: AttestRequest): AttestationRequest | undefined {
@@ -168,7 +182,7 @@ function toResponse(attested: Attested): AttestResponse {
   return create(AttestResponseSchema, {
     certificateChain: [svid.der],
     trustBundle: [...trustBundle],
-    credential: credential.der,
+    credential: credential?.der ?? new Uint8Array(),
     spiffeId: workload.spiffeId,
     workloadUid: workload.uid,
     workloadNamespace: workload.namespace,
@@ -178,9 +192,11 @@ function toResponse(attested: Attested): AttestResponse {
   })
 }
 
-/** `address:port` without the port; IPv6 comes as `[address]:port` or `address:port` alike. */
+/** Without the port, canonical; IPv6 comes as `[address]:port` or `address:port` alike, IPv4 perhaps as IPv6. */
 function addressOf(peer: string): string {
-  return peer.replace(/:\d+$/, '')
+  const text = peer.replace(/:\d+$/, '').replace(/^\[|\]$/g, '')
+  const address = parseIp(text)
+  return address === undefined ? text : formatIp(address)
 }
 
 function rateLimited(): MeshError {

@@ -3,9 +3,10 @@
  * as the cluster's facts. Nothing is said before every resource was listed once: half a cluster would take workloads
  * and policies from those who have them. Changes that come together are told together.
  */
+import { remember } from '../../../common/remember.ts'
 import { KINDS } from '../../core/crd/index.ts'
 import { readCluster } from '../../core/kubernetes/cluster.ts'
-import type { KubeObjects } from '../../core/kubernetes/objects.ts'
+import type { KubeObjects, Pod } from '../../core/kubernetes/objects.ts'
 import type { ClusterFacts } from '../../core/translate/cluster.ts'
 import type { ClusterSource, Log, ManifestFile, ManifestSource } from '../../runtime/ports.ts'
 import { Informer, type Resource } from './informer.ts'
@@ -27,6 +28,8 @@ export interface ClusterSourceOptions {
 
 /** A rollout is many events; one pass serves all that come within this, milliseconds. */
 const COALESCE_MS = 50
+
+const byUid = remember((pods: readonly Pod[]) => new Map(pods.map((p) => [p.metadata.uid, p])))
 
 type Followed = Pick<Informer<unknown>, 'start' | 'synced' | 'lists' | 'stop'>
 
@@ -85,6 +88,10 @@ export class KubernetesSource implements ManifestSource, ClusterSource {
       endpointSlices: this.#slices.values(),
       namespaces: this.#namespaces.values(),
     }
+  }
+
+  podByUid(uid: string): Pod | undefined {
+    return byUid(this.#pods.values()).get(uid)
   }
 
   cluster(): ClusterFacts {

@@ -122,7 +122,7 @@ export class ControllerMetrics {
     if (seconds !== undefined) this.#lag({ type }, seconds)
   }
 
-  attested(proof: 'token' | 'credential'): void {
+  attested(proof: 'token' | 'credential' | 'pod'): void {
     this.#issued({ proof })
   }
 

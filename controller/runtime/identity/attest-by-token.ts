@@ -43,6 +43,8 @@ async function spend(parts: AttestationParts, claim: Claim, presented: Presented
     const message = `the WorkloadEntry ${key} of this join token was deleted or made anew; create a new token`
     throw new MeshError('ERR_TOKEN_INVALID', message)
   }
+  if (parts.pods?.podOf(workloadUid) !== undefined)
+    throw new MeshError('ERR_TOKEN_INVALID', 'a pod is attested by its own token, and by no other')
   const identity = checkClaim(parts, claim, workload)
   const { credentialKey, keyHash } = presented
   const attested = await signClaim(parts, claim, { workload, identity, credentialKey })

@@ -12,6 +12,7 @@ import type { Secret } from '../../../common/secret.ts'
 import { parseCsr } from '../../core/ca/csr.ts'
 import { holdsSecret } from '../../core/ca/registry.ts'
 import { attestByCredential } from './attest-by-credential.ts'
+import { attestByPodToken } from './attest-by-pod-token.ts'
 import { attestByToken } from './attest-by-token.ts'
 import type { AttestationCaller, AttestationParts, AttestationRequest, Attested } from './claim.ts'
 import type { RandomBytes } from './ports.ts'
@@ -35,10 +36,13 @@ export function createAttestation(
 ): Attestation {
   return {
     challenge: () => parts.nonces.create(parts.randomBytes(8), parts.clock.monotonic()),
-    isPlausible: ({ proof }) =>
-      proof.kind === 'token'
+    isPlausible: ({ proof }) => {
+      // Only the API server knows a pod's token, and asking it is what a flood must not do.
+      if (proof.kind === 'pod') return false
+      return proof.kind === 'token'
         ? isKnownToken(parts, proof.token)
-        : isKnownCredential(parts, proof.certificate),
+        : isKnownCredential(parts, proof.certificate)
+    },
     async attest(request, caller) {
       const settings = parts.directory.settings()
       if (settings === undefined || settings.trustDomain !== parts.authority.trustDomain) {
@@ -48,6 +52,7 @@ export function createAttestation(
       if (!INSTANCE_ID.test(request.instanceId))
         throw new MeshError('ERR_CSR_INVALID', 'instance_id is not 16 to 64 letters and digits')
       const claim = { settings, csr: parseCsr(request.csr), request, caller }
+      if (request.proof.kind === 'pod') return attestByPodToken(parts, claim, request.proof)
       return request.proof.kind === 'token'
         ? attestByToken(parts, claim, request.proof)
         : attestByCredential(parts, claim, request.proof)

@@ -18,7 +18,14 @@ import type { IssuedCertificate } from '../../core/ca/issue.ts'
 import type { Peer } from '../../core/ca/peer.ts'
 import type { Authority } from './authority.ts'
 import type { KeyedLock } from './keyed-lock.ts'
-import type { AttestedWorkload, IdentitySettings, IsLive, Log, WorkloadDirectory } from './ports.ts'
+import type {
+  AttestedWorkload,
+  IdentitySettings,
+  IsLive,
+  Log,
+  PodWitness,
+  WorkloadDirectory,
+} from './ports.ts'
 import type { Records } from './records.ts'
 
 export interface TokenProof {
@@ -34,10 +41,15 @@ export interface CredentialProof {
   readonly signature: Uint8Array
 }
 
+export interface PodTokenProof {
+  readonly kind: 'pod'
+  readonly token: Secret<string>
+}
+
 export interface AttestationRequest {
   readonly csr: Uint8Array
   readonly instanceId: string
-  readonly proof: TokenProof | CredentialProof
+  readonly proof: TokenProof | CredentialProof | PodTokenProof
 }
 
 export interface AttestationCaller {
@@ -45,11 +57,14 @@ export interface AttestationCaller {
   readonly peer: Pick<Peer, 'workloadUid'> | undefined
   /** Whether nobody waits for the answer any more. */
   readonly isGone: () => boolean
+  /** Canonical; where the connection comes from. Absent: unknown, so that it is no pod's. */
+  readonly address?: string
 }
 
 export interface Attested {
   readonly svid: IssuedCertificate
-  readonly credential: IssuedCertificate
+  /** For the next time; a pod has its token. */
+  readonly credential?: IssuedCertificate
   readonly trustBundle: readonly Uint8Array[]
   readonly workload: AttestedWorkload
 }
@@ -66,6 +81,8 @@ export interface AttestationParts {
   readonly records: Records
   readonly directory: WorkloadDirectory
   readonly isLive: IsLive
+  /** Absent: there are no pods. */
+  readonly pods?: PodWitness
   readonly nonces: ChallengeNonces
   readonly clock: Clock
   readonly log: Log
@@ -112,21 +129,29 @@ export async function signClaim(
     /** SubjectPublicKeyInfo of the credential's key, DER. */
     readonly credentialKey: Uint8Array
   },
-): Promise<Attested> {
+): Promise<Attested & { readonly credential: IssuedCertificate }> {
   const { authority } = parts
   const { workload, identity, credentialKey } = issue
-  const svid = await authority.signSvid({
-    identity,
-    workloadUid: workload.uid,
-    publicKey: claim.csr.publicKey,
-    lifetimeSeconds: claim.settings.svidLifetimeSeconds,
-    maxLifetimeSeconds: claim.settings.maxSvidLifetimeSeconds,
-  })
+  const svid = await signSvid(parts, claim, { workload, identity })
   const credential = await authority.signCredential({
     workloadUid: workload.uid,
     publicKey: credentialKey,
   })
   return { svid, credential, trustBundle: authority.trustBundle, workload }
+}
+
+export function signSvid(
+  { authority }: AttestationParts,
+  { csr, settings }: Claim,
+  { workload, identity }: { workload: AttestedWorkload; identity: WorkloadIdentity },
+): Promise<IssuedCertificate> {
+  return authority.signSvid({
+    identity,
+    workloadUid: workload.uid,
+    publicKey: csr.publicKey,
+    lifetimeSeconds: settings.svidLifetimeSeconds,
+    maxLifetimeSeconds: settings.maxSvidLifetimeSeconds,
+  })
 }
 
 /** A caller that has gone must leave no trace: what it would have been given would count as known to it. */

@@ -11,7 +11,15 @@ import { type Authority, openAuthority } from './authority.ts'
 import type { Revocation } from './claim.ts'
 import { createKeyedLock } from './keyed-lock.ts'
 import { type OwnSvidSource, startOwnSvid } from './own-svid.ts'
-import type { IdentityStore, IsLive, Keys, Log, RandomBytes, WorkloadDirectory } from './ports.ts'
+import type {
+  IdentityStore,
+  IsLive,
+  Keys,
+  Log,
+  PodWitness,
+  RandomBytes,
+  WorkloadDirectory,
+} from './ports.ts'
 import { Records } from './records.ts'
 import { createJoinToken, type IssuedJoinToken, type JoinTokenRequest } from './tokens.ts'
 
@@ -21,6 +29,8 @@ export interface ControllerIdentityOptions {
   readonly keys: Keys
   readonly directory: WorkloadDirectory
   readonly isLive: IsLive
+  /** Absent: there are no pods. */
+  readonly pods?: PodWitness
   readonly clock: Clock
   readonly randomBytes: RandomBytes
   readonly log: Log

@@ -53,6 +53,27 @@ export interface WorkloadDirectory {
   ): AttestedWorkload | undefined
 }
 
+/** A pod as its token says that it is. */
+export interface TokenOwner {
+  readonly namespace: string
+  readonly serviceAccount: string
+  readonly podName: string
+  readonly podUid: string
+}
+
+/** What the API server says of pods and their tokens. */
+export interface PodWitness {
+  /**
+   * Whose token it is, for the audience `postern-ca`. Undefined: nobody's (any more), another audience's, or that of no
+   * pod. Throws ERR_CA_NOT_READY when the API server does not answer.
+   */
+  review(token: Secret<string>): Promise<TokenOwner | undefined>
+  /** The pod as it is known now. Addresses are canonical. */
+  podOf(
+    uid: string,
+  ): { readonly addresses: readonly string[]; readonly isTerminating: boolean } | undefined
+}
+
 /** Whether another sidecar process of this workload answers now (CONTRACT §wire 3: within 2 s). */
 export type IsLive = (workloadUid: string, exceptInstanceId: string) => Promise<boolean>
 

@@ -8,7 +8,7 @@ import { MeshError } from '../../../common/errors.ts'
 import type { Secret } from '../../../common/secret.ts'
 import { addToken } from '../../core/ca/registry.ts'
 import type { Authority } from './authority.ts'
-import type { Log, RandomBytes, WorkloadDirectory } from './ports.ts'
+import type { Log, PodWitness, RandomBytes, WorkloadDirectory } from './ports.ts'
 import type { Records } from './records.ts'
 
 export const DEFAULT_TOKEN_TTL_SECONDS = 600
@@ -31,6 +31,8 @@ export interface TokenParts {
   readonly authority: Authority
   readonly records: Records
   readonly directory: WorkloadDirectory
+  /** Absent: there are no pods. */
+  readonly pods?: PodWitness
   readonly clock: Clock
   readonly randomBytes: RandomBytes
   readonly log: Log
@@ -49,6 +51,10 @@ export async function createJoinToken(
   const workload = parts.directory.workloadOf({ key: request.workload })
   if (workload === undefined) {
     const message = `no accepted WorkloadEntry ${request.workload}; give its namespace/name, see postern get workloadentries`
+    throw new MeshError('ERR_WORKLOAD_NOT_FOUND', message)
+  }
+  if (parts.pods?.podOf(workload.uid) !== undefined) {
+    const message = `${request.workload} is a pod, which is attested by its own token; join tokens are for WorkloadEntries`
     throw new MeshError('ERR_WORKLOAD_NOT_FOUND', message)
   }
   const nowMs = parts.clock.now()

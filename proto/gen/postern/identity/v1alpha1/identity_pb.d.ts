@@ -75,6 +75,12 @@ export declare type AttestRequest = Message<"postern.identity.v1alpha1.AttestReq
      */
     value: CredentialProof;
     case: "credential";
+  } | {
+    /**
+     * @generated from field: postern.identity.v1alpha1.PodTokenProof pod_token = 5;
+     */
+    value: PodTokenProof;
+    case: "podToken";
   } | { case: undefined; value?: undefined };
 };
 
@@ -144,6 +150,26 @@ export declare type CredentialProof = Message<"postern.identity.v1alpha1.Credent
 export declare const CredentialProofSchema: GenMessage<CredentialProof>;
 
 /**
+ * Every attestation of a pod. The csr must ask for the pod's SPIFFE id; there is no credential.
+ *
+ * @generated from message postern.identity.v1alpha1.PodTokenProof
+ */
+export declare type PodTokenProof = Message<"postern.identity.v1alpha1.PodTokenProof"> & {
+  /**
+   * A projected service-account token, bound to the pod, for the audience "postern-ca".
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message postern.identity.v1alpha1.PodTokenProof.
+ * Use `create(PodTokenProofSchema)` to create a new message.
+ */
+export declare const PodTokenProofSchema: GenMessage<PodTokenProof>;
+
+/**
  * @generated from message postern.identity.v1alpha1.AttestResponse
  */
 export declare type AttestResponse = Message<"postern.identity.v1alpha1.AttestResponse"> & {
@@ -162,7 +188,7 @@ export declare type AttestResponse = Message<"postern.identity.v1alpha1.AttestRe
   trustBundle: Uint8Array[];
 
   /**
-   * DER, the next re-attestation certificate; store it before using the SVID.
+   * DER, the next re-attestation certificate; store it before using the SVID. Empty for pods.
    *
    * @generated from field: bytes credential = 3;
    */

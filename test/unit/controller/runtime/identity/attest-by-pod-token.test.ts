@@ -1,0 +1,110 @@
+/** A pod's token as proof: every way in which token, pod, request and place may disagree. */
+import t from 'tap'
+import { Secret } from '../../../../../common/secret.ts'
+import type { TokenOwner } from '../../../../../controller/runtime/identity/ports.ts'
+import { makeCsr, makeKey } from '../../../../kit/identity.ts'
+import { makeController, WEB } from '../../../../kit/identity-controller.ts'
+
+const OWNER: TokenOwner = {
+  namespace: 'shop',
+  serviceAccount: 'web',
+  podName: 'web',
+  podUid: WEB.uid,
+}
+const HERE = '10.1.0.9'
+
+interface World {
+  readonly owner?: TokenOwner | undefined
+  readonly addresses?: readonly string[]
+  readonly isTerminating?: boolean
+  readonly isGone?: boolean
+}
+
+async function makeWorld(world: World = {}) {
+  const owner = 'owner' in world ? world.owner : OWNER
+  const { addresses = [HERE], isTerminating = false, isGone = false } = world
+  return makeController({
+    pods: {
+      review: async () => owner,
+      podOf: () => (isGone ? undefined : { addresses, isTerminating }),
+    },
+  })
+}
+
+function ask(uri: string | undefined = WEB.spiffeId) {
+  const csr = makeCsr(makeKey(), uri === '' ? {} : { uri })
+  const proof = { kind: 'pod' as const, token: new Secret('t') }
+  return { csr, instanceId: 'a'.repeat(32), proof }
+}
+
+const caller = { peer: undefined, isGone: () => false, address: HERE }
+
+t.test('the pod itself', async (t) => {
+  const { identity } = await makeWorld()
+  const { workload, svid, credential } = await identity.attestation.attest(ask(), caller)
+  t.equal(workload, WEB)
+  t.ok(svid.der.length > 0)
+  t.equal(credential, undefined, 'its token is its credential')
+  t.notOk(identity.attestation.isPlausible(ask()), 'a flood is never let through to the API server')
+})
+
+t.test('everybody else', async (t) => {
+  const cases: readonly (readonly [
+    string,
+    World,
+    Partial<typeof caller>,
+    string | undefined,
+    string,
+  ])[] = [
+    ['a token that is nobody’s', { owner: undefined }, {}, undefined, 'ERR_TOKEN_INVALID'],
+    ['an unknown pod', { owner: { ...OWNER, podUid: 'u' } }, {}, undefined, 'ERR_CA_NOT_READY'],
+    ['a pod that is gone', { isGone: true }, {}, undefined, 'ERR_CA_NOT_READY'],
+    [
+      'a pod of another name',
+      { owner: { ...OWNER, podName: 'x' } },
+      {},
+      undefined,
+      'ERR_PEER_FORBIDDEN',
+    ],
+    [
+      'another account',
+      { owner: { ...OWNER, serviceAccount: 'x' } },
+      {},
+      undefined,
+      'ERR_PEER_FORBIDDEN',
+    ],
+    [
+      'another namespace',
+      { owner: { ...OWNER, namespace: 'x' } },
+      {},
+      undefined,
+      'ERR_PEER_FORBIDDEN',
+    ],
+    ['a pod about to end', { isTerminating: true }, {}, undefined, 'ERR_PEER_FORBIDDEN'],
+    ['from elsewhere', {}, { address: '10.1.0.8' }, undefined, 'ERR_PEER_FORBIDDEN'],
+    ['before it has an address', { addresses: [] }, {}, undefined, 'ERR_PEER_FORBIDDEN'],
+    ['asking for nothing', {}, {}, '', 'ERR_PEER_FORBIDDEN'],
+    ['asking for another', {}, {}, `${WEB.spiffeId}x`, 'ERR_PEER_FORBIDDEN'],
+    ['who has left', {}, { isGone: () => true }, undefined, 'ERR_CA_NOT_READY'],
+  ]
+  for (const [name, world, from, uri, code] of cases) {
+    const { identity } = await makeWorld(world)
+    await t.rejects(identity.attestation.attest(ask(uri), { ...caller, ...from }), { code }, name)
+  }
+  const { identity } = await makeWorld()
+  const peer = { workloadUid: 'uid-orders' }
+  await t.rejects(identity.attestation.attest(ask(), { ...caller, peer }), {
+    code: 'ERR_PEER_FORBIDDEN',
+  })
+  const { address: _, ...nowhere } = caller
+  await t.rejects(identity.attestation.attest(ask(), nowhere), { code: 'ERR_PEER_FORBIDDEN' })
+  const alone = await makeController()
+  await t.rejects(alone.identity.attestation.attest(ask(), caller), { code: 'ERR_TOKEN_INVALID' })
+})
+
+t.test('a join token is for those that have no token of their own', async (t) => {
+  const { identity } = await makeWorld()
+  await t.rejects(identity.createJoinToken({ workload: 'shop/web' }), {
+    code: 'ERR_WORKLOAD_NOT_FOUND',
+  })
+})

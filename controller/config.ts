@@ -11,6 +11,8 @@ export interface Config {
   readonly manifests: string
   /** Empty: the pod's own service account. */
   readonly kubeconfig: string
+  /** Of the controller itself, in Kubernetes. */
+  readonly namespace: string
   readonly state: string
   readonly listen: Address
   readonly health: Address
@@ -57,6 +59,12 @@ const path = (value: string, cwd: string): string | Mistake =>
 const optionalPath = (value: string, cwd: string): string =>
   value === '' ? '' : resolve(cwd, value)
 
+function namespaceName(value: string): string | Mistake {
+  return /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(value)
+    ? value
+    : new Mistake('must be the name of a namespace')
+}
+
 function source(value: string): Config['source'] | Mistake {
   return value === 'files' || value === 'kubernetes'
     ? value
@@ -101,6 +109,14 @@ const SOURCE_OPTIONS = {
     defaultDoc: 'default: the service account of the pod',
     doc: 'with --source kubernetes: which API server, and as whom',
     parse: optionalPath,
+  },
+  namespace: {
+    flag: '--namespace',
+    value: 'NAME',
+    env: 'POD_NAMESPACE',
+    default: 'postern-system',
+    doc: 'with --source kubernetes: where the Lease of the leader is',
+    parse: namespaceName,
   },
 } satisfies Record<string, Option>
 

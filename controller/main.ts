@@ -75,8 +75,9 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
   if (remedy !== undefined)
     log.warn({ code: 'ERR_STATE_CORRUPT', remedy }, 'accepted generations are gone')
   const failed = Promise.withResolvers<never>()
-  const sources = createSources(config, log)
-  const core = joinCore(config, { log, sources, fail: failed.reject })
+  const objects = () => core.board.objects()
+  const sources = createSources(config, { clock, log, objects })
+  const core: Core = joinCore(config, { log, sources, fail: failed.reject })
   const { entrance, reconciler, board } = core
   const { admin, health } = createFaces(core, { config, clock, log })
   try {
@@ -142,6 +143,7 @@ function joinCore(config: Config, { log, sources, fail }: Joined): Core {
     clock,
     log: log.child({ component: 'status' }),
   })
+  board.onChange(() => sources.writer?.touch())
   reconciler.onChange(() => board.refresh())
   entrance.proxies.onChange(() => board.touch())
   return { entrance, reconciler, board, history, metrics }

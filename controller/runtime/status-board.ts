@@ -34,6 +34,7 @@ const SAVE_AFTER_MS = 1000
 export class StatusBoard {
   readonly #options: StatusBoardOptions
   #objects: ReadonlyMap<ObjectKey, PosternObject> = new Map()
+  readonly #listeners = new Set<() => void>()
   #timer: NodeJS.Timeout | undefined
   #times: ConditionTimes = new Map()
   #saved: ConditionTimes = new Map()
@@ -62,7 +63,7 @@ export class StatusBoard {
     )
   }
 
-  refresh(): void {
+  refresh(isAsked = false): void {
     const view = this.#options.view()
     if (view === undefined) return
     const startMs = this.#options.clock.monotonic()
@@ -85,11 +86,17 @@ export class StatusBoard {
     this.#times = new Map([...this.#objects].map(([key, object]) => [key, timesOf(object)]))
     this.#saveTimer ??= setTimeout(() => this.#save(), SAVE_AFTER_MS)
     this.#lookMs = this.#options.clock.monotonic() - startMs
+    if (!isAsked) for (const listener of this.#listeners) listener()
+  }
+
+  /** After each look that nobody asked for. */
+  onChange(listener: () => void): void {
+    this.#listeners.add(listener)
   }
 
   /** As of now; sorted by key. */
   objects(): ReadonlyMap<ObjectKey, PosternObject> {
-    this.refresh()
+    this.refresh(true)
     return this.#objects
   }
 

@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
 import { KINDS } from '../../controller/core/crd/index.ts'
+import { permissionsFor, toRules } from '../../controller/core/kubernetes/permissions.ts'
 import type { ApiResponse, ApiServer } from './apiserver.ts'
 import { waitFor } from './wait.ts'
 
@@ -49,6 +50,24 @@ export class KubeCluster {
       for (const name of ['default', ...names])
         await this.apply({ kind: 'ServiceAccount', metadata: { namespace, name } })
     }
+  }
+
+  /** The controller's service account with what docs/reference/rbac.md lists; returns a token of it. */
+  async controllerToken(): Promise<string> {
+    const permissions = permissionsFor(KINDS.map(({ plural }) => plural))
+    const name = 'postern-controller'
+    const metadata = { name, namespace: 'postern-system' }
+    const subjects = [{ kind: 'ServiceAccount', ...metadata }]
+    const roleRef = (kind: string) => ({ apiGroup: 'rbac.authorization.k8s.io', kind, name })
+    await this.apply({ kind: 'ServiceAccount', metadata })
+    await this.apply({ kind: 'Role', metadata, rules: toRules(permissions, 'namespace') })
+    await this.apply({ kind: 'RoleBinding', metadata, subjects, roleRef: roleRef('Role') })
+    const cluster = { name }
+    const rules = toRules(permissions, 'cluster')
+    await this.apply({ kind: 'ClusterRole', metadata: cluster, rules })
+    const binding = { metadata: cluster, subjects, roleRef: roleRef('ClusterRole') }
+    await this.apply({ kind: 'ClusterRoleBinding', ...binding })
+    return this.token(`postern-system/${name}`, 'https://kubernetes.default.svc')
   }
 
   /** Server-side apply; returns what is there then. */

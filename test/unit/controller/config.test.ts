@@ -10,6 +10,7 @@ t.test('flags, environment, defaults', async (t) => {
     config: {
       source: 'files',
       kubeconfig: '',
+      namespace: 'postern-system',
       manifests: '/run/x/m',
       state: '/run/x/s',
       listen: { host: '127.0.0.1', port: 15012 },

@@ -1,0 +1,113 @@
+/**
+ * What the controller may do in a cluster, each verb with its reason: the one list from which the reference page, the
+ * chart's roles and the tests' are made. What isn't here the API server refuses.
+ */
+
+export interface Permission {
+  readonly group: string
+  readonly resources: readonly string[]
+  /** Absent: all of them. */
+  readonly names?: readonly string[]
+  readonly verbs: readonly string[]
+  /** In its own namespace only, or anywhere. */
+  readonly scope: 'namespace' | 'cluster'
+  readonly reason: string
+}
+
+export const LEASE_NAME = 'postern-controller'
+
+export function permissionsFor(plurals: readonly string[]): readonly Permission[] {
+  return [...OBJECTS(plurals), ...CLUSTER, ...OWN]
+}
+
+const OBJECTS = (plurals: readonly string[]): readonly Permission[] => [
+  {
+    group: 'postern.dev',
+    resources: plurals,
+    verbs: ['list', 'watch'],
+    scope: 'cluster',
+    reason: 'they say what the mesh shall be; nothing but their status is ever written',
+  },
+  {
+    group: 'postern.dev',
+    resources: plurals.map((plural) => `${plural}/status`),
+    verbs: ['patch'],
+    scope: 'cluster',
+    reason: 'conditions, by server-side apply; the leader alone',
+  },
+]
+
+const CLUSTER: readonly Permission[] = [
+  {
+    group: '',
+    resources: ['pods'],
+    verbs: ['list', 'watch'],
+    scope: 'cluster',
+    reason: 'who is a workload, with which identity and address; whose token it is',
+  },
+  {
+    group: '',
+    resources: ['services'],
+    verbs: ['list', 'watch'],
+    scope: 'cluster',
+    reason: 'what callers call, which pods a policy for a Service means',
+  },
+  {
+    group: 'discovery.k8s.io',
+    resources: ['endpointslices'],
+    verbs: ['list', 'watch'],
+    scope: 'cluster',
+    reason: 'where a Service is, and which of its pods are ready',
+  },
+  {
+    group: '',
+    resources: ['namespaces'],
+    verbs: ['list', 'watch'],
+    scope: 'cluster',
+    reason: 'whose pods should have a sidecar',
+  },
+  {
+    group: 'authentication.k8s.io',
+    resources: ['tokenreviews'],
+    verbs: ['create'],
+    scope: 'cluster',
+    reason: 'whether the token that a pod shows is its own',
+  },
+  {
+    group: 'events.k8s.io',
+    resources: ['events'],
+    verbs: ['create'],
+    scope: 'cluster',
+    reason: 'to tell the owner of an object why it was refused',
+  },
+]
+
+const OWN: readonly Permission[] = [
+  {
+    group: 'coordination.k8s.io',
+    resources: ['leases'],
+    verbs: ['create'],
+    scope: 'namespace',
+    reason: 'the first replica makes the Lease; `create` can’t be bound to a name',
+  },
+  {
+    group: 'coordination.k8s.io',
+    resources: ['leases'],
+    names: [LEASE_NAME],
+    verbs: ['get', 'update'],
+    scope: 'namespace',
+    reason: 'who leads',
+  },
+]
+
+/** As `rules` of a Role or ClusterRole. */
+export function toRules(permissions: readonly Permission[], scope: Permission['scope']) {
+  return permissions
+    .filter((permission) => permission.scope === scope)
+    .map(({ group, resources, names, verbs }) => ({
+      apiGroups: [group],
+      resources: [...resources],
+      ...(names === undefined ? {} : { resourceNames: [...names] }),
+      verbs: [...verbs],
+    }))
+}

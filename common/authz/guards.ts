@@ -20,20 +20,45 @@ export type GuardName =
 /** Full match required. Printable ASCII, valid escapes, one or more characters, then any printable query. Same text in RE2. */
 export const PATH_GUARD_PATTERN = '(?:[!-$&->@-~]|%[0-9A-Fa-f]{2})+(?:\\?[!-~]*)?'
 
-/**
- * A full match is refused, query or not: a segment `.` or `..` with something behind it that many apps take away, and then
- * go up: parameters (Tomcat and Jetty read `..;` as `..`), a blank, a control character, `?` or `#`, encoded or not. Same
- * text in RE2.
- */
-export const DOT_GUARD_PATTERN =
-  '[^?]*/(?:\\.|%2[Ee]){1,2}(?:;|%3[BbFf]|%2[03]|%[01][0-9A-Fa-f]|%7[Ff])[!-~]*'
+const DOT = '(?:\\.|%2[Ee])'
 
 /**
- * Full match required. A host name or an address in brackets, perhaps a port; Envoy took a trailing dot away. Without it
- * `Host` sent twice (`a,a`), `user@a` or `a..` would evade a DENY on `a` and still mean `a` to an app. Same text in RE2.
+ * Escapes of what apps trim or drop: control characters and blanks (also as Latin-1 and C1 bytes), and the blanks and
+ * invisible characters of Unicode in UTF-8.
  */
-export const HOST_GUARD_PATTERN =
-  '(?:[0-9A-Za-z_-]+(?:\\.[0-9A-Za-z_-]+)*|\\[[0-9A-Fa-f:.]+\\])(?::[0-9]{1,5})?'
+const BLANK = [
+  '%[0189][0-9A-Fa-f]',
+  '%20',
+  '%7[Ff]',
+  '%[Aa][0Dd]',
+  '%[Cc]2%(?:[89][0-9A-Fa-f]|[Aa][0Dd])',
+  '%[Ee]1%(?:9[Aa]%80|[Aa]0%8[Ee])',
+  '%[Ee]2%80%(?:8[0-9A-Fa-f]|[Aa][89A-Fa-f])',
+  '%[Ee]2%81%(?:9[Ff]|[Aa][0-9A-Fa-f])',
+  '%[Ee]3%80%80',
+  '%[Ee][Ff]%[Bb][Bb]%[Bb][Ff]',
+].join('|')
+
+/** Dots that go nowhere or up, with anything between them that may be taken away. */
+const dots = (blank: string) => `(?:${blank})*${DOT}(?:(?:${blank})*${DOT})?`
+
+/**
+ * A full match is refused, query or not: a segment that is `.` or `..` to apps that take something away. Behind its dots
+ * a parameter (Tomcat and Jetty read `..;` as `..`), a blank, a control character, `?` or `#`, and then anything; or
+ * the dots with blanks before, between and behind them (`+` is one to those who decode forms). Encoded or not. Same text
+ * in RE2.
+ */
+export const DOT_GUARD_PATTERN = [
+  `[^?]*/(?:${dots(BLANK)}(?:;|%3[BbFf]|%23|${BLANK})[!-~]*`,
+  `${dots(`\\+|${BLANK}`)}(?:\\+|${BLANK})*(?:[/?][!-~]*)?)`,
+].join('|')
+
+/**
+ * Full match required. A host name or an address in brackets. Envoy took a trailing dot and a port away: one that is
+ * still there was the second, and `a:80` would evade a DENY on `a`. So would `Host` sent twice (`a,a`), `user@a` or
+ * `a..`, and still mean `a` to an app. Same text in RE2.
+ */
+export const HOST_GUARD_PATTERN = '[0-9A-Za-z_-]+(?:\\.[0-9A-Za-z_-]+)*|\\[[0-9A-Fa-f:.]+\\]'
 
 /**
  * Full match required: words in upper case, as all registered methods are. HTTP/2 carries `post` as it is, which no DENY of POST

@@ -81,7 +81,7 @@ export const OUTBOUND_CONNECTION_LIFE_SHARE = 0.4
 /** From the end of an HTTP connection's life until it is closed, for requests that have just begun; HTTP/2 says GOAWAY before. */
 export const CONNECTION_DRAIN_MS = 2000
 
-/** Spread of the end of TCP connections, so that a fleet does not reconnect in step. */
+/** TCP connections last up to so much longer, at random, so that a fleet does not reconnect in step. */
 export const CONNECTION_LIFE_JITTER_PERCENT = 10
 
 /** Access-log entries wait this long for company, or until they are this many bytes. While the sidecar does not read,

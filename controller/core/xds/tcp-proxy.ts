@@ -36,7 +36,7 @@ export function buildInboundTcp(
   return [buildNetworkRbacSlot(port.port, transport), proxy]
 }
 
-/** How long an inbound TCP connection may last, and how long be idle. Plaintext has no certificate to outlive. */
+/** How long an inbound TCP connection may last (Envoy's jitter adds to it), and how long be idle. Plaintext has no certificate to outlive. */
 export function buildTcpLife(transport: Transport, mesh: MeshSettings) {
   const lifeMs = mesh.svidLifetimeSeconds * 1000 * limits.INBOUND_CONNECTION_LIFE_SHARE
   const life = {

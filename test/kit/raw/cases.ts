@@ -208,12 +208,42 @@ const PATHS: readonly RawCase[] = [
     refused(403, '`guard/path`: some trim segments'),
   ),
   line('a dot segment and a tab', 'GET /open/..%09/admin HTTP/1.1', refused(403, '`guard/path`')),
+  line(
+    'a blank and a dot segment',
+    'GET /open/%20../admin HTTP/1.1',
+    refused(403, '`guard/path`: as above'),
+  ),
+  line('a tab and a dot segment', 'GET /open/%09../admin HTTP/1.1', refused(403, '`guard/path`')),
+  line(
+    'a blank of Latin-1',
+    'GET /open/..%a0/admin HTTP/1.1',
+    refused(403, '`guard/path`: no-break space'),
+  ),
+  line('another', 'GET /open/..%85/admin HTTP/1.1', refused(403, '`guard/path`: next line')),
+  line(
+    'a blank of Unicode',
+    'GET /open/%C2%A0../admin HTTP/1.1',
+    refused(403, '`guard/path`: U+00A0 in UTF-8'),
+  ),
+  line('another', 'GET /open/..%c2%85/admin HTTP/1.1', refused(403, '`guard/path`: U+0085')),
+  line('another', 'GET /open/..%E2%80%A8/admin HTTP/1.1', refused(403, '`guard/path`: U+2028')),
+  line(
+    'blanks all around',
+    'GET /open/%20%2e%EF%BB%BF.+/admin HTTP/1.1',
+    refused(403, '`guard/path`: U+FEFF, and a form’s blank'),
+  ),
+  line(
+    'a name that begins with a blank and dots',
+    'GET /open/%20..%C3%A9/admin HTTP/1.1',
+    passes('a name like others', 'GET /open/%20..%C3%A9/admin orders.shop'),
+  ),
   line('a malformed escape', 'GET /open/%zz HTTP/1.1', refused(403, '`guard/path`')),
   line('a byte that is not ASCII', 'GET /caf\xe9 HTTP/1.1', refused(400, 'not a URI')),
   line('a fragment', 'GET /open#/../admin HTTP/1.1', refused(400, 'not part of a target')),
   line('a tab in the target', 'GET /open\t/admin HTTP/1.1', refused(400, 'not a URI')),
   line('no slash', 'GET open HTTP/1.1', refused(400, 'not a target')),
   line('asterisk', 'OPTIONS * HTTP/1.1', refused(404, 'it names no path')),
+  line('asterisk of another method', 'GET * HTTP/1.1', refused(400, 'not a target')),
 ]
 
 const HOSTS: readonly RawCase[] = [
@@ -233,7 +263,38 @@ const HOSTS: readonly RawCase[] = [
     'GET http://orders.shop@internal.shop/open HTTP/1.1',
     refused(403, 'the user is cut off: it is `internal.shop`'),
   ),
+  line(
+    'an absolute target without path',
+    'GET http://orders.shop HTTP/1.1',
+    passes('its path is `/`', 'GET / orders.shop'),
+  ),
+  line(
+    'the same with a query',
+    'GET http://orders.shop?/../admin HTTP/1.1',
+    refused(404, 'it names no path'),
+  ),
+  line(
+    'an absolute target with dot segments and port',
+    'GET HTTP://Orders.shop:80/open/..//%61dmin HTTP/1.1',
+    refused(403, 'it is `/admin`'),
+  ),
+  line(
+    'an absolute target with another scheme',
+    'GET ftp://orders.shop/open HTTP/1.1',
+    refused(400, 'not a target'),
+  ),
+  line(
+    'an absolute target with two ports',
+    'GET http://internal.shop:80:80/open HTTP/1.1',
+    refused(400, 'not a target'),
+  ),
   headers('`Host` twice', ['host: internal.shop'], refused(403, '`guard/host`')),
+  raw(
+    '`Host` twice, one empty',
+    'GET /open HTTP/1.1\r\nhost:\r\nhost: orders.shop\r\n\r\n',
+    passes('the other counts, and the app gets that one'),
+    '`host:` `host: orders.shop`',
+  ),
   raw('no `Host`', 'GET /open HTTP/1.1\r\n\r\n', refused(400, 'RFC 9112 §3.2'), 'nothing'),
   raw('an empty `Host`', 'GET /open HTTP/1.1\r\nhost:\r\n\r\n', refused(403, '`guard/host`')),
   raw(
@@ -245,6 +306,20 @@ const HOSTS: readonly RawCase[] = [
     'case, dot and port',
     'GET /open HTTP/1.1\r\nhost: INTERNAL.shop.:80\r\n\r\n',
     refused(403, 'it is `internal.shop`'),
+  ),
+  ...[
+    ['two ports', 'internal.shop:80:80', '`guard/host`: one is taken off, none may be left'],
+    ['a port and an empty one', 'internal.shop:80:', '`guard/host`'],
+    ['an empty port', 'internal.shop:', '`guard/host`'],
+    ['a dot between two ports', 'internal.shop:80.:80', '`guard/host`'],
+    ['an IPv6 address with two ports', '[::1]:80:80', '`guard/host`'],
+  ].map(([what = '', host = '', why = '']) =>
+    raw(what, `GET /open HTTP/1.1\r\nhost: ${host}\r\n\r\n`, refused(403, why)),
+  ),
+  raw(
+    'an IPv6 address with a port',
+    'GET /open HTTP/1.1\r\nhost: [::1]:80\r\n\r\n',
+    passes('it is `[::1]`', 'GET /open [::1]'),
   ),
   raw(
     'two dots',
@@ -308,7 +383,12 @@ const FIELDS: readonly RawCase[] = [
   headers('`Expect`', ['expect: 100-continue'], {
     answers: [100, 200],
     arrives: [OPEN],
-    why: 'answered by Envoy once the request is allowed',
+    why: 'answered by Envoy at once, before policies',
+  }),
+  put('`Expect`, denied', ['expect: 100-continue', 'content-length: 2', 'x-role: admin'], '', {
+    answers: [100, 403],
+    arrives: [],
+    why: 'as above: 100 is no decision',
   }),
   headers(
     'an upgrade that nobody takes',
@@ -432,6 +512,20 @@ const HTTP2: readonly RawCase[] = [
     'user in `:authority`',
     with2([[':authority', 'x@internal.shop']]),
     refused('reset', 'not an authority'),
+  ),
+  ...[
+    ['two ports', 'internal.shop:80:80'],
+    ['an empty port', 'internal.shop:'],
+    ['an IPv6 address with two ports', '[::1]:80:80'],
+  ].map(([what = '', host = '']) =>
+    h2(what, with2([[':authority', host]]), refused(403, '`guard/host`')),
+  ),
+  ...['%20..', '..%a0', '..%85', '%C2%A0..', '..%E2%80%A8'].map((segment) =>
+    h2(
+      'a dot segment and a blank',
+      with2([[':path', `/open/${segment}/admin`]]),
+      refused(403, '`guard/path`'),
+    ),
   ),
   h2(
     'a connection header',

@@ -44,9 +44,9 @@ has_plain_path if regex.match("^(?:(?:[!-$&->@-~]|%[0-9A-Fa-f]{2})+(?:\\?[!-~]*)
 
 guards contains "guard/path" if not has_plain_path
 
-guards contains "guard/path" if regex.match("^(?:[^?]*/(?:\\.|%2[Ee]){1,2}(?:;|%3[BbFf]|%2[03]|%[01][0-9A-Fa-f]|%7[Ff])[!-~]*)$", http.path)
+guards contains "guard/path" if regex.match("^(?:[^?]*/(?:(?:%[0189][0-9A-Fa-f]|%20|%7[Ff]|%[Aa][0Dd]|%[Cc]2%(?:[89][0-9A-Fa-f]|[Aa][0Dd])|%[Ee]1%(?:9[Aa]%80|[Aa]0%8[Ee])|%[Ee]2%80%(?:8[0-9A-Fa-f]|[Aa][89A-Fa-f])|%[Ee]2%81%(?:9[Ff]|[Aa][0-9A-Fa-f])|%[Ee]3%80%80|%[Ee][Ff]%[Bb][Bb]%[Bb][Ff])*(?:\\.|%2[Ee])(?:(?:%[0189][0-9A-Fa-f]|%20|%7[Ff]|%[Aa][0Dd]|%[Cc]2%(?:[89][0-9A-Fa-f]|[Aa][0Dd])|%[Ee]1%(?:9[Aa]%80|[Aa]0%8[Ee])|%[Ee]2%80%(?:8[0-9A-Fa-f]|[Aa][89A-Fa-f])|%[Ee]2%81%(?:9[Ff]|[Aa][0-9A-Fa-f])|%[Ee]3%80%80|%[Ee][Ff]%[Bb][Bb]%[Bb][Ff])*(?:\\.|%2[Ee]))?(?:;|%3[BbFf]|%23|%[0189][0-9A-Fa-f]|%20|%7[Ff]|%[Aa][0Dd]|%[Cc]2%(?:[89][0-9A-Fa-f]|[Aa][0Dd])|%[Ee]1%(?:9[Aa]%80|[Aa]0%8[Ee])|%[Ee]2%80%(?:8[0-9A-Fa-f]|[Aa][89A-Fa-f])|%[Ee]2%81%(?:9[Ff]|[Aa][0-9A-Fa-f])|%[Ee]3%80%80|%[Ee][Ff]%[Bb][Bb]%[Bb][Ff])[!-~]*|(?:\\+|%[0189][0-9A-Fa-f]|%20|%7[Ff]|%[Aa][0Dd]|%[Cc]2%(?:[89][0-9A-Fa-f]|[Aa][0Dd])|%[Ee]1%(?:9[Aa]%80|[Aa]0%8[Ee])|%[Ee]2%80%(?:8[0-9A-Fa-f]|[Aa][89A-Fa-f])|%[Ee]2%81%(?:9[Ff]|[Aa][0-9A-Fa-f])|%[Ee]3%80%80|%[Ee][Ff]%[Bb][Bb]%[Bb][Ff])*(?:\\.|%2[Ee])(?:(?:\\+|%[0189][0-9A-Fa-f]|%20|%7[Ff]|%[Aa][0Dd]|%[Cc]2%(?:[89][0-9A-Fa-f]|[Aa][0Dd])|%[Ee]1%(?:9[Aa]%80|[Aa]0%8[Ee])|%[Ee]2%80%(?:8[0-9A-Fa-f]|[Aa][89A-Fa-f])|%[Ee]2%81%(?:9[Ff]|[Aa][0-9A-Fa-f])|%[Ee]3%80%80|%[Ee][Ff]%[Bb][Bb]%[Bb][Ff])*(?:\\.|%2[Ee]))?(?:\\+|%[0189][0-9A-Fa-f]|%20|%7[Ff]|%[Aa][0Dd]|%[Cc]2%(?:[89][0-9A-Fa-f]|[Aa][0Dd])|%[Ee]1%(?:9[Aa]%80|[Aa]0%8[Ee])|%[Ee]2%80%(?:8[0-9A-Fa-f]|[Aa][89A-Fa-f])|%[Ee]2%81%(?:9[Ff]|[Aa][0-9A-Fa-f])|%[Ee]3%80%80|%[Ee][Ff]%[Bb][Bb]%[Bb][Ff])*(?:[/?][!-~]*)?))$", http.path)
 
-has_plain_host if regex.match("^(?:(?:[0-9A-Za-z_-]+(?:\\.[0-9A-Za-z_-]+)*|\\[[0-9A-Fa-f:.]+\\])(?::[0-9]{1,5})?)$", http.host)
+has_plain_host if regex.match("^(?:[0-9A-Za-z_-]+(?:\\.[0-9A-Za-z_-]+)*|\\[[0-9A-Fa-f:.]+\\])$", http.host)
 
 guards contains "guard/host" if not has_plain_host
 

@@ -163,6 +163,19 @@ const BODIES = [
   `{"pad":"${'x'.repeat(9000)}"}`,
 ]
 
+const ABSOLUTE = [
+  'http://b.example.com',
+  'HTTP://h:80',
+  'https://u@kilo',
+  'http://a.example.com:80:80',
+]
+
+/** Mostly a path; some absolute targets, and some that are none. */
+function randomTarget(random: Random, path: string): string {
+  if (random.chance(0.85)) return path
+  return random.pick([...ABSOLUTE.map((base) => `${base}${path}`), '*', 'a', 'http://h'])
+}
+
 /**
  * A request of which the app, or the refusal, tells the decision id: no HEAD, whose answer has no body. Without bytes
  * beyond ASCII, which the command line has no way to say.
@@ -177,7 +190,7 @@ export function randomCase(random: Random): RandomCase {
     caller: random.pick([...CALLERS, ...CALLERS, 'plaintext', 'no certificate']),
     sourceAddress,
     method: method === 'HEAD' ? 'GET' : method,
-    path: isPlain(path) && !path.includes(' ') ? path : '/a',
+    path: randomTarget(random, isPlain(path) && !path.includes(' ') ? path : '/a'),
     host,
     headers: body === undefined ? plain : [...plain, ['content-type', type]],
     ...(body === undefined ? {} : { body }),

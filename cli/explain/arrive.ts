@@ -8,6 +8,7 @@ import {
   checkMethod,
   normalisePath,
   normaliseSentHost,
+  readTarget,
 } from '../../common/authz/arrival.ts'
 import { MeshError } from '../../common/errors.ts'
 import type { InboundPort } from '../../controller/core/model/mesh.ts'
@@ -109,10 +110,12 @@ interface Http {
 
 function arriveHttp(asked: AskedRequest): Http | { readonly why: string; readonly status: number } {
   const headers = arriveHeaders(asked.headers.filter(([name]) => !isHost(name)))
+  const sentHost = hostOf(asked)
+  const target = readTarget(asked.method, asked.path, sentHost)
   const [method, path, host] = [
     checkMethod(asked.method, headers.headers['content-type'] !== undefined),
-    normalisePath(asked.path),
-    normaliseSentHost(hostOf(asked)),
+    target.ok ? normalisePath(target.path) : target,
+    target.ok ? normaliseSentHost(target.host) : target,
   ]
   const refusal = [method, path, host, headers.refusal].find(isRefusal)
   if (refusal !== undefined) return { why: refusal.why, status: refusal.status }
@@ -125,7 +128,7 @@ function arriveHttp(asked: AskedRequest): Http | { readonly why: string; readonl
     headers: headers.headers,
     notes: [
       ...changed('path', asked.path, value(path)),
-      ...changed('host', hostOf(asked), value(host)),
+      ...changed('host', sentHost, value(host)),
       ...(removed.length === 0 ? [] : [`Envoy takes away ${removed.join(', ')}`]),
     ],
   }
@@ -135,9 +138,13 @@ function isHost(name: string): boolean {
   return name.toLowerCase() === 'host'
 }
 
-/** Sent twice it is one text, like any header; the guard `guard/host` refuses that. */
+/** Sent twice it is one text, unless one is empty; the guard `guard/host` refuses that. */
 function hostOf({ host, headers }: AskedRequest): string {
-  return [host, ...headers.filter(([name]) => isHost(name)).map(([, value]) => value)].join(',')
+  const more = headers.filter(([name]) => isHost(name)).map(([, value]) => value)
+  return [host, ...more]
+    .map((value) => value.trim())
+    .filter((value) => value !== '')
+    .join(',')
 }
 
 function isRefusal(arrival: Arrival | undefined): arrival is Extract<Arrival, { ok: false }> {

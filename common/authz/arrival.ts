@@ -7,18 +7,40 @@
 
 export type Arrival =
   | { readonly ok: true; readonly value: string }
-  /** 400, or 404 where no route takes it. */
+  /** 400, 404 where no route takes it, 403 for a tunnel. */
   | { readonly ok: false; readonly status: number; readonly why: string }
 
 /** Characters that googleurl writes as `%XX`. */
 const ESCAPED = new Set('"<>`{}^| ')
 const UNRESERVED = /^[A-Za-z0-9_~-]$/
+/** What Envoy takes for a port behind a host. */
+const MAX_UINT32 = 0xff_ff_ff_ff
 const KNOWN_METHODS = new Set([
   ...['DELETE', 'GET', 'HEAD', 'POST', 'PUT', 'OPTIONS', 'TRACE', 'COPY', 'LOCK', 'MKCOL', 'MOVE'],
   ...['PROPFIND', 'PROPPATCH', 'SEARCH', 'UNLOCK', 'BIND', 'REBIND', 'UNBIND', 'ACL', 'REPORT'],
   ...['MKACTIVITY', 'CHECKOUT', 'MERGE', 'SOURCE', 'NOTIFY', 'SUBSCRIBE', 'UNSUBSCRIBE'],
   ...['PATCH', 'PURGE', 'MKCALENDAR', 'LINK', 'UNLINK', 'QUERY'],
 ])
+
+/** A target with scheme, as Envoy's URL parser takes it: perhaps a user, a host, perhaps a port, the rest. */
+const ABSOLUTE =
+  /^https?:\/\/(?:[\w\-.!~*'();:&=+$,%]*@)?([0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d+))?([/?].*)?$/i
+const MAX_PORT = 65_535
+
+export type ArrivedTarget =
+  | { readonly ok: true; readonly path: string; readonly host: string }
+  | Extract<Arrival, { ok: false }>
+
+/** The target of an HTTP/1.1 request line, still as it was sent. The host of an absolute one beats `Host`. */
+export function readTarget(method: string, target: string, host: string): ArrivedTarget {
+  if (target.startsWith('/')) return { ok: true, path: target, host }
+  if (method === 'OPTIONS' && target.startsWith('*')) return { ok: true, path: target, host }
+  const [, named, port, path = '/'] = ABSOLUTE.exec(target) ?? []
+  if (named === undefined || Number(port ?? 0) > MAX_PORT) {
+    return refused(400, 'not a target: it is neither a path nor an absolute URL of HTTP')
+  }
+  return { ok: true, path, host: port === undefined ? named : `${named}:${port}` }
+}
 
 /** `:path` with its query. The query is never touched. */
 export function normalisePath(sent: string): Arrival {
@@ -39,21 +61,22 @@ function mergeSlashes(path: string): string {
   return /^\/{2,}$/.test(path) ? '//' : path.replace(/\/{2,}/g, '/')
 }
 
-/** `Host` or `:authority`, without port and trailing dot; its case stays. */
+/** `Host` or `:authority`, without one port and one trailing dot; its case stays. */
 export function normaliseSentHost(sent: string): Arrival {
   const dot = sent.lastIndexOf('.')
   const isTrailing = dot !== -1 && (dot === sent.length - 1 || sent[dot + 1] === ':')
   const host = isTrailing ? `${sent.slice(0, dot)}${sent.slice(dot + 1)}` : sent
   const colon = host.lastIndexOf(':')
-  const isPort = colon > host.lastIndexOf(']') && /^\d{1,9}$/.test(host.slice(colon + 1))
+  const port = host.slice(colon + 1)
+  const isPort =
+    colon > host.lastIndexOf(']') && /^\+?\d+$/.test(port) && Number(port) <= MAX_UINT32
   return { ok: true, value: isPort ? host.slice(0, colon) : host }
 }
 
 /** A method as HTTP/1.1 takes it; HTTP/2 takes every token. A QUERY must say what its content is. */
 export function checkMethod(method: string, hasContentType: boolean): Arrival {
-  if (!KNOWN_METHODS.has(method)) {
-    return refused(400, 'a method that HTTP/1.1 does not know, or CONNECT')
-  }
+  if (method === 'CONNECT') return refused(403, 'no tunnel through a service')
+  if (!KNOWN_METHODS.has(method)) return refused(400, 'a method that HTTP/1.1 does not know')
   const isBareQuery = method === 'QUERY' && !hasContentType
   return isBareQuery ? refused(400, 'a QUERY without content-type') : { ok: true, value: method }
 }

@@ -8,6 +8,7 @@ import { randomRequest } from '../../../kit/differential/random-request.ts'
 import { randomSet } from '../../../kit/differential/random-set.ts'
 import { makePort, makeVersion } from '../../../kit/explain.ts'
 import { header, is, makePolicy, makeSet, operation, source } from '../../../kit/policies.ts'
+import { RAW_CASES } from '../../../kit/raw/cases.ts'
 
 const context = { ownId: 'spiffe://td/ns/ns/sa/app', nowNs: 1_000_000_000n }
 const asked: AskedRequest = {
@@ -114,6 +115,52 @@ t.test('guards come first', async (t) => {
     policy: 'guard/path',
     guard: 'guard/path',
   })
+})
+
+/** As `postern explain request` would be asked; undefined: it can't say that. */
+function toAsked(bytes: string): Partial<AskedRequest> | undefined {
+  const [first = '', ...lines] = bytes.slice(0, bytes.indexOf('\r\n\r\n')).split('\r\n')
+  const [, method, path] = /^(\S+) +(.*) HTTP\/1\.1$/.exec(first) ?? []
+  const headers = lines.map((line): [string, string] => {
+    const colon = line.indexOf(':')
+    return [line.slice(0, colon), line.slice(colon + 1)]
+  })
+  const at = headers.findIndex(([name]) => name === 'host')
+  const host = headers[at]?.[1]
+  if (method === undefined || path === undefined || host === undefined) return undefined
+  return { method, path, host, headers: headers.filter((_, i) => i !== at) }
+}
+
+t.test('raw requests are explained as a real Envoy was seen to answer them', async (t) => {
+  const denied = makePolicy({
+    name: 'deny',
+    action: 'DENY',
+    rules: [
+      { to: [operation({ paths: is('/admin', '/admin/*') })] },
+      { to: [operation({ hosts: is('internal.shop') })] },
+      { to: [operation({ methods: is('POST') })] },
+    ],
+  })
+  const workload = await makeVersion(
+    makeSet([denied, makePolicy({ name: 'allow', rules: [{}] })]),
+    [makePort()],
+  )
+  const groups = ['paths', 'hosts', 'methods and versions']
+  let compared = 0
+  for (const { what, bytes, answers, arrives, wire } of groups.flatMap((g) => RAW_CASES[g] ?? [])) {
+    const given = typeof bytes === 'string' && wire === 'HTTP/1.1' ? toAsked(bytes) : undefined
+    if (given === undefined) continue
+    const { allowed, httpStatus, seen } = await explain(workload, { ...asked, ...given }, context)
+    const got = allowed ? `${seen?.method} ${seen?.path} ${seen?.host}` : httpStatus
+    t.equal(got, arrives[0] ?? answers[0], what)
+    compared++
+  }
+  t.ok(compared > 40)
+  const absolute = await ask({ path: 'http://orders.shop:80/a', host: 'other' })
+  t.match(absolute.notes, [
+    'the path http://orders.shop:80/a is /a to policies and app',
+    'the host other is orders.shop to policies and app',
+  ])
 })
 
 t.test('as text: the answer, the order, and each policy’s first reason', async (t) => {

@@ -5,6 +5,7 @@ import {
   checkMethod,
   normalisePath,
   normaliseSentHost,
+  readTarget,
 } from '../../../../common/authz/arrival.ts'
 import { readTables } from '../../../kit/doc-tables.ts'
 
@@ -67,10 +68,49 @@ t.test('hosts lose their port and one dot at the end', async (t) => {
     'a:': 'a:',
     'a:b': 'a:b',
     'a:80:80': 'a:80',
+    'a:80:': 'a:80:',
+    'a:80.': 'a',
+    'a:+80': 'a',
+    'a:4294967295': 'a',
+    'a:4294967296': 'a:4294967296',
+    '[::1]:80:80': '[::1]:80',
     '[::1]': '[::1]',
     '[::1]:80': '[::1]',
   }
   for (const [sent, want] of Object.entries(seen)) t.equal(host(sent), want, sent)
+})
+
+t.test('targets that are no path, as Envoy 1.40 was seen to take them', async (t) => {
+  const seen: readonly (readonly [string, string | number])[] = [
+    ['GET /a', '/a @ h'],
+    ['OPTIONS *', '* @ h'],
+    ['GET *', 400],
+    ['GET a', 400],
+    ['GET ', 400],
+    ['GET http://o.shop', '/ @ o.shop'],
+    ['GET http://o.shop?q=1', '?q=1 @ o.shop'],
+    ['GET HTTPS://O.shop:80/a/../b', '/a/../b @ O.shop:80'],
+    ['GET http://u:p@o.shop/a', '/a @ o.shop'],
+    ['GET http://[::1]:80/a', '/a @ [::1]:80'],
+    ['GET http://a..b/a', '/a @ a..b'],
+    ['GET http:o.shop/a', 400],
+    ['GET http:///a', 400],
+    ['GET http://o.shop:/a', 400],
+    ['GET http://o.shop:80:80/a', 400],
+    ['GET http://o.shop:99999/a', 400],
+    ['GET http://o%2eshop/a', 400],
+    ['GET http://o.shop#b', 400],
+    ['GET http://o.shop\\a', 400],
+    ['GET http://a_b/a', 400],
+    ['GET http://a,b/a', 400],
+    ['GET ws://o.shop/a', 400],
+    ['GET ftp://o.shop/a', 400],
+  ]
+  for (const [line, want] of seen) {
+    const [method = '', target = ''] = line.split(' ')
+    const got = readTarget(method, target, 'h')
+    t.equal(got.ok ? `${got.path} @ ${got.host}` : got.status, want, line)
+  }
 })
 
 t.test('headers: joined, trimmed, taken away, refused', async (t) => {

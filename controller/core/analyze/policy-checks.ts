@@ -175,7 +175,7 @@ export function findFailingOpen({ policies }: Estate): readonly RuleObservation[
     const message =
       rego === undefined
         ? 'has no effect: only Rego can fail'
-        : `when its Rego fails or takes too long, ${action === 'DENY' ? 'nothing is denied' : 'the request is allowed'}`
+        : `when its Rego fails, ${action === 'DENY' ? 'nothing is denied' : 'the request is allowed'}; when it takes too long, the request is denied`
     return [{ subject, field: 'spec.onError', message }]
   })
 }

@@ -62,6 +62,11 @@ export function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? String(error)
 }
 
+/** The disk takes nothing now, full or read-only; nobody asked for something wrong. */
+export function isDiskFault(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT', 'EROFS', 'EFBIG'].includes(codeOf(error))
+}
+
 export function corrupt(path: string, fault: string, remedy: string): MeshError {
   return new MeshError('ERR_STATE_CORRUPT', `${path} ${fault}; ${remedy}`)
 }

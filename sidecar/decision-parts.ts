@@ -4,8 +4,10 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
+import type { MeshError } from '../common/errors.ts'
+import { LogLimit } from '../common/log-limit.ts'
 import { FileBundleStore } from './adapters/fs/bundle-store.ts'
-import { DecisionLogFile } from './adapters/fs/decision-log-file.ts'
+import { DecisionLogFile, type LogFileOptions } from './adapters/fs/decision-log-file.ts'
 import { SocketMark } from './adapters/fs/socket-mark.ts'
 import { createAccessLogService } from './adapters/grpc/als-server.ts'
 import { SessionBundleSource } from './adapters/grpc/bundle-client.ts'
@@ -19,7 +21,7 @@ import type { SidecarConfig } from './config.ts'
 import type { LogLabels } from './core/decision-log/record.ts'
 import type { RunPaths } from './core/envoy/bootstrap.ts'
 import type { CheckWorker, IdentitySource, Svid } from './ports.ts'
-import type { ProxyDecisions } from './proxy-parts.ts'
+import type { LogProblems, ProxyDecisions } from './proxy-parts.ts'
 import { createAccessLogRecorder } from './runtime/access-log-recorder.ts'
 import { startBundleLoop } from './runtime/bundle-loop.ts'
 import { startCheckWorker } from './runtime/check-worker.ts'
@@ -50,8 +52,9 @@ export async function startDecisions(
   identity: IdentitySource,
 ): Promise<DecisionParts> {
   const { log } = options
-  const shared = openShared(options)
-  const accessLog = openAccessLog(options)
+  const logs = new Logs()
+  const shared = openShared(options, logs)
+  const accessLog = openAccessLog(options, logs)
   const worker = await startWorker(options, shared)
   const bundles = await startBundles(options, identity, worker)
   const recorder = createAccessLogRecorder({
@@ -59,12 +62,14 @@ export async function startDecisions(
     ...(accessLog === undefined ? {} : { accessLog }),
     worker,
     newId: randomUUID,
-    log: log.child({ component: 'access-log' }),
+    limit: new LogLimit({ nowMs: () => performance.now() }),
+    log: log.child({ component: 'recorder' }),
   })
   return {
     worker,
     bundles: bundles.loop,
     bundleNotStored: () => bundles.loop.storeProblem(),
+    logs,
     requires: () => bundles.loop.requires(),
     attach: (session) => bundles.source.attach(session),
     missed: (problem) => bundles.source.missed(problem),
@@ -88,6 +93,7 @@ export async function startDecisions(
       await bundles.stop()
       if (forget) await bundles.store.forget()
       await worker.stop(0)
+      shared.decisionLog.close()
       await shared.spans.stop(SPANS_GRACE_MS)
       accessLog?.close()
     },
@@ -95,12 +101,43 @@ export async function startDecisions(
 }
 
 /** Nothing waits for it: a reader that doesn't keep up misses lines, and they are counted. */
-function openAccessLog({ config, log }: DecisionOptions): DecisionLogFile | undefined {
+function openAccessLog({ config, log }: DecisionOptions, logs: Logs): DecisionLogFile | undefined {
   if (config.accessLog === undefined) return undefined
-  return new DecisionLogFile(config.accessLog, {
-    fullPipeWaitMs: 0,
-    onFault: (err) => log.error({ err }, 'access log not opened again; it goes on in the old file'),
-  })
+  return logs.open('access log', config.accessLog, log, { fullPipeWaitMs: 0 })
+}
+
+/** Log files of the main thread, and how they are. */
+class Logs implements LogProblems {
+  readonly #files: (readonly [string, DecisionLogFile])[] = []
+  readonly #listeners = new Set<() => void>()
+
+  open(name: string, target: string, log: Logger, options: LogFileOptions = {}): DecisionLogFile {
+    const tell = () => {
+      for (const listener of this.#listeners) listener()
+    }
+    const file = new DecisionLogFile(target, {
+      ...options,
+      onFault: (err) => {
+        log.error({ err }, `${name} not opened; tried again each second`)
+        tell()
+      },
+      onMended: tell,
+    })
+    this.#files.push([name, file])
+    return file
+  }
+
+  problems(): readonly (readonly [string, MeshError])[] {
+    return this.#files.flatMap(([name, file]) => {
+      const problem = file.problem()
+      return problem === undefined ? [] : [[name, problem] as const]
+    })
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
 }
 
 /** Not the instance's id: that one is a secret, and the log is read by many. */
@@ -110,13 +147,10 @@ function labelsOf({ svid, version }: DecisionOptions): LogLabels {
 }
 
 /** What both threads write to and count in. */
-function openShared(options: DecisionOptions): Shared {
+function openShared(options: DecisionOptions, logs: Logs): Shared {
   const { config, log } = options
   return {
-    decisionLog: new DecisionLogFile(config.decisionLog, {
-      onFault: (err) =>
-        log.error({ err }, 'decision log not opened again; it goes on in the old file'),
-    }),
+    decisionLog: logs.open('decision log', config.decisionLog, log),
     labels: labelsOf(options),
     lost: new LostCount(),
     tally: new DecisionTally(),

@@ -14,9 +14,10 @@ import { lockState } from '../host/state-lock.ts'
 import { nodeKeys } from './adapters/crypto/keys.ts'
 import { checkTools } from './adapters/envoy/envoy-process.ts'
 import { createIdentityState, readJoinTokenFile } from './adapters/fs/identity-state.ts'
+import { openRunDir, type RunDir } from './adapters/fs/run-dir.ts'
 import { createCsrClient } from './adapters/grpc/csr-client.ts'
 import { parseConfig, type SidecarConfig } from './config.ts'
-import { type RunPaths, runPaths, tooLongSocketPath } from './core/envoy/bootstrap.ts'
+import { runPaths, tooLongSocketPath } from './core/envoy/bootstrap.ts'
 import { firstSvid } from './runtime/first-svid.ts'
 import { startIdentity } from './runtime/identity.ts'
 import { serve } from './serve.ts'
@@ -38,22 +39,23 @@ export async function runSidecar(
   if (parsed.kind === 'mistakes') throw new MeshError('ERR_CONFIG', parsed.mistakes.join('\n'))
   const { config } = parsed
   checkTools(config.envoy, env.PATH ?? '')
-  const paths = runPaths(config.runDir)
-  const tooLong = tooLongSocketPath(paths)
+  const tooLong = tooLongSocketPath(runPaths(config.runDir))
   if (tooLong !== undefined) {
     const message = `the socket path ${tooLong} is longer than 107 bytes; give a shorter --run-dir`
     throw new MeshError('ERR_CONFIG', message)
   }
-  for (const dir of [config.state, config.runDir]) await preparePrivateDir(dir)
-  const unlock = await lockState(config.state, 'sidecar')
+  await preparePrivateDir(config.state)
+  const unlock = await lockState(config.state, 'sidecar', { mayBeReadOnly: true })
   try {
-    await run(config, paths)
+    const runDir = await openRunDir(config.runDir)
+    await run(config, runDir)
+    await runDir.close()
   } finally {
     await unlock()
   }
 }
 
-async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
+async function run(config: SidecarConfig, runDir: RunDir): Promise<void> {
   // Decisions may go to stdout, so the log goes to stderr.
   const log = pino({ name: 'postern-sidecar', level: config.logLevel }, pino.destination(2))
   const stopping = new AbortController()
@@ -68,6 +70,9 @@ async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
   // Known to this process and the controller only: who tells it is taken for this process.
   const instanceId = randomBytes(16).toString('hex')
   log.info({ ...config }, 'sidecar starts')
+  const elsewhere = runDir.problem()
+  if (elsewhere !== undefined) log.error({ err: elsewhere }, 'run directory not used')
+  const paths = runPaths(runDir.dir)
   const identity = await startIdentity({
     state: createIdentityState(config.state, log.child({ component: 'identity' })),
     client: createCsrClient({ controller: config.controller, clock }),
@@ -84,7 +89,7 @@ async function run(config: SidecarConfig, paths: RunPaths): Promise<void> {
   try {
     await telemetry.start()
     const hurry = hurrying.signal
-    const base = { config, paths, identity, instanceId, version, clock, log }
+    const base = { config, paths, runDir, identity, instanceId, version, clock, log }
     const given = { ...base, hurry, onStarted: telemetry.show }
     let svid = await firstSvid(identity, stopping.signal)
     // Each round is one workload's: after a new join the SVID may be another one's.

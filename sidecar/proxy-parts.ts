@@ -7,9 +7,10 @@ import { rm } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import writeFileAtomic from 'write-file-atomic'
 import type { Clock } from '../common/clock.ts'
-import type { MeshError } from '../common/errors.ts'
+import { MeshError } from '../common/errors.ts'
 import { FEATURES, whyOlder } from '../common/features.ts'
 import { Secret } from '../common/secret.ts'
+import { codeOf } from '../host/private-file.ts'
 import { AdminClient } from './adapters/envoy/admin-client.ts'
 import { EnvoyMetrics } from './adapters/envoy/envoy-metrics.ts'
 import { EnvoyProcess } from './adapters/envoy/envoy-process.ts'
@@ -43,6 +44,8 @@ export interface ProxyPartsOptions {
   readonly version: string
   /** Why the SVID was not renewed, or is not stored; undefined: all is well. */
   readonly identityProblem: () => MeshError | undefined
+  /** Why sockets are not in the run directory that was asked for. */
+  readonly runDirProblem: () => MeshError | undefined
   /** What decides: Envoy and the controller's stream are told of it. */
   readonly decisions: ProxyDecisions
   readonly clock: Clock
@@ -54,11 +57,18 @@ export type CountedReadings = Pick<
   'bundles' | 'tally' | 'workersReplaced' | 'decisionsLost' | 'access' | 'spans'
 >
 
+export interface LogProblems {
+  /** Of the files that could not be opened: name of the log, and why. */
+  problems(): readonly (readonly [string, MeshError])[]
+  onChange(listener: () => void): () => void
+}
+
 export interface ProxyDecisions {
   readonly worker: SupervisedCheckWorker
   readonly bundles: Pick<BundleLoop, 'problem' | 'onChange'>
   /** Why the active bundle is not on the disk; undefined: it is. */
   bundleNotStored(): string | undefined
+  readonly logs: LogProblems
   /** Features that what is enforced needs: configuration of a controller that lacks one is not taken. */
   requires(): readonly string[]
   /** Bundles come over the connection that ADS and status have. */
@@ -124,7 +134,7 @@ export class ProxyParts {
       supervisor: this.#supervisor,
       worker: decisions.worker,
       server: this.#envoyServer,
-      bundles: decisions.bundles,
+      ...{ bundles: decisions.bundles, logs: decisions.logs },
       notices: () => this.#notices(),
       report: (report) => this.#status.report({ ...this.#self(), ...report }),
     })
@@ -149,10 +159,11 @@ export class ProxyParts {
 
   /** What doesn't hinder now, but would after a restart or in some hours. */
   #notices(): readonly string[] {
-    const { identityProblem, decisions } = this.#options
-    const identity = identityProblem()
+    const { identityProblem, runDirProblem, decisions } = this.#options
     return [
-      ...(identity === undefined ? [] : [`identity: ${identity.message} [${identity.code}]`]),
+      toNotice('identity', identityProblem()),
+      toNotice('run directory', runDirProblem()),
+      ...decisions.logs.problems().map(([name, problem]) => toNotice(name, problem)),
       this.#proxy.cacheProblem(),
       decisions.bundleNotStored(),
     ].filter((notice) => notice !== undefined)
@@ -176,7 +187,7 @@ export class ProxyParts {
     })
     await this.#proxy.start()
     await this.#envoyServer.start()
-    await writeFileAtomic(paths.bootstrap, bootstrap, { mode: 0o600 })
+    await writeBootstrap(paths.bootstrap, bootstrap)
     this.#proxy.onChange(() => this.#supervisor.poke())
     this.#leaveIdentity = identity.subscribe((renewed) => this.#proxy.setSvid(renewed))
     await this.#controller.start()
@@ -272,4 +283,17 @@ export class ProxyParts {
 
 function nodeIdOf({ workload }: Svid): string {
   return `${workload.namespace}/${workload.name}/${workload.uid}`
+}
+
+function toNotice(name: string, problem: MeshError | undefined): string | undefined {
+  return problem && `${name}: ${problem.message} [${problem.code}]`
+}
+
+async function writeBootstrap(path: string, text: string): Promise<void> {
+  try {
+    await writeFileAtomic(path, text, { mode: 0o600 })
+  } catch (cause) {
+    const message = `cannot write ${path} (${codeOf(cause)}); make room there, or give another --run-dir`
+    throw new MeshError('ERR_STATE_WRITE', message, { cause })
+  }
 }

@@ -5,6 +5,7 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../common/clock.ts'
+import type { MeshError } from '../common/errors.ts'
 import type { HealthFacts } from './adapters/http/health.ts'
 import type { ServingReadings } from './adapters/metrics/sidecar-metrics.ts'
 import type { SidecarConfig } from './config.ts'
@@ -18,6 +19,7 @@ import { OneWorkload, type SharedIdentity } from './runtime/one-workload.ts'
 export interface ServeOptions {
   readonly config: SidecarConfig
   readonly paths: RunPaths
+  readonly runDir: { problem(): MeshError | undefined }
   readonly identity: SharedIdentity & Pick<WorkloadIdentitySource, 'problem'>
   readonly svid: Svid
   readonly instanceId: string
@@ -47,6 +49,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
     ...options,
     identity,
     identityProblem: () => options.identity.problem(),
+    runDirProblem: () => options.runDir.problem(),
     decisions,
   })
   const reopen = () => decisions.reopen()

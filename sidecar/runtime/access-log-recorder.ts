@@ -3,6 +3,7 @@
  * can be refused any more: what can't be written is counted and said, never dropped in silence (DESIGN §1.4).
  * And → the access log, as far as the mesh wants one.
  */
+import type { LogLimit } from '../../common/log-limit.ts'
 import { toAccessRecord } from '../core/access-log/record.ts'
 import { type AccessLogEntry, fromAccessLogEntry } from '../core/decision-log/access-log.ts'
 import {
@@ -26,6 +27,8 @@ export interface AccessLogRecorderOptions {
   readonly labels: LogLabels
   readonly tally: Pick<DecisionTally, 'count'>
   readonly newId: () => string
+  /** Of the lines about what is lost: who calls must not fill the log, and the numbers are counted. */
+  readonly limit: Pick<LogLimit, 'take'>
   readonly log: Log
 }
 
@@ -39,13 +42,19 @@ export interface AccessLogRecorder {
 }
 
 export function createAccessLogRecorder(options: AccessLogRecorderOptions): AccessLogRecorder {
-  const { worker, decisionLog, accessLog, labels, tally, newId, log } = options
+  const { worker, decisionLog, accessLog, labels, tally, newId, limit, log } = options
   let lost = 0
   const access = { written: 0, lost: 0 }
+  const say = (fields: object, message: string): void => {
+    const leftOut = limit.take(message)
+    if (leftOut !== undefined) log.error({ ...fields, leftOut }, message)
+  }
   const record = (facts: DecisionFacts | undefined): void => {
     if (facts === undefined || worker.wasRecorded(facts.request.decisionId)) return
     tally.count(facts)
-    if (!decisionLog.append(toDecisionRecord(labels, facts))) throw new Error('log not writable')
+    if (decisionLog.append(toDecisionRecord(labels, facts))) return
+    lost += 1
+    say({ code: 'ERR_DECISION_LOG', lost }, 'decision of Envoy not written')
   }
   const factsOf = (entry: AccessLogEntry) =>
     fromAccessLogEntry(entry, {
@@ -71,13 +80,13 @@ export function createAccessLogRecorder(options: AccessLogRecorderOptions): Acce
         record(facts)
       } catch (err) {
         lost += 1
-        log.error({ err, lost }, 'decision of Envoy lost')
+        say({ err, lost }, 'decision of Envoy lost')
       }
       try {
         write(entry, facts)
       } catch (err) {
         access.lost += 1
-        log.error({ err }, 'access log entry lost')
+        say({ err, lost: access.lost }, 'access log entry lost')
       }
     },
   }

@@ -42,7 +42,7 @@ export type FromWorker =
   | { readonly kind: 'ready' }
   | { readonly kind: 'failed'; readonly message: string }
   | { readonly kind: 'spans'; readonly spans: readonly DecisionSpan[] }
-  /** The decision log's file was rotated away and can't be opened again. */
+  /** The decision log's file can't be opened, at the start or after a rotation. */
   | { readonly kind: 'log-fault'; readonly message: string }
   | { readonly kind: 'activated'; readonly id: number }
   | { readonly kind: 'refused'; readonly id: number; readonly message: string }

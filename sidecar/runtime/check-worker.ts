@@ -258,7 +258,10 @@ class CheckSupervisor implements SupervisedCheckWorker {
 
   #sayLogFault(reason: string): void {
     const fields = { code: 'ERR_DECISION_LOG', reason }
-    this.#options.log.error(fields, 'decision log not opened again; it goes on in the old file')
+    this.#options.log.error(
+      fields,
+      'decision log not opened by the check worker; tried again each second',
+    )
   }
 
   #look(): void {

@@ -15,6 +15,7 @@ export interface ReporterParts {
   readonly worker: Pick<CheckWorker, 'activeRevision' | 'isAnswering' | 'onChange'>
   readonly server: { isBound(): boolean; onSocketChange(listener: () => void): () => void }
   readonly bundles: Pick<BundleLoop, 'problem' | 'onChange'>
+  readonly logs: { onChange(listener: () => void): () => void }
   readonly notices: () => readonly string[]
   readonly report: (report: {
     readonly envoyVersion: string
@@ -42,6 +43,7 @@ export class Reporter {
       parts.worker.onChange(changed),
       parts.server.onSocketChange(changed),
       parts.bundles.onChange(changed),
+      parts.logs.onChange(changed),
     ]
   }
 

@@ -15,6 +15,7 @@ import {
   startServer,
   step,
 } from '../../common/delta-xds/server.ts'
+import { MeshError } from '../../common/errors.ts'
 import { SECRET_SVID, SECRET_TRUST_BUNDLE, TYPE_URLS, type XdsResource } from '../../common/xds.ts'
 import {
   effectiveSnapshot,
@@ -260,10 +261,14 @@ export class XdsProxy {
         const message =
           'xds cache not written; a restart without the controller would lack the newest'
         if (this.#cacheProblem === undefined) log.error({ err }, message)
-        this.#noteCache(`${message}: ${err instanceof Error ? err.message : String(err)}`)
+        this.#noteCache(`${message}: ${messageOf(err)}`)
         clearTimeout(this.#rewrite)
         this.#rewrite = setTimeout(() => this.#persist(), RETRY_MS).unref()
       }
     }
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof MeshError ? `${error.message} [${error.code}]` : String(error)
 }

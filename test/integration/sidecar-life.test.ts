@@ -2,13 +2,13 @@
  * What a sidecar lives through, with real processes: its start and its end, disks that take nothing, sockets that are
  * taken away. Each time: what was good stays, nothing is opened, it is said, and it comes back by itself.
  */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startLife } from '../kit/life.ts'
-import { makeSmallDisk } from '../kit/small-disk.ts'
+import { makeReadOnly, makeSmallDisk } from '../kit/small-disk.ts'
 import { waitFor } from '../kit/wait.ts'
 
 /** A load of one caller after the other; says what did not answer with 200. */
@@ -125,6 +125,73 @@ t.test('a disk that takes nothing, and a socket that is taken away', async (t: T
     await life.untilReady()
     t.equal(await life.statusOf('/edited'), 200)
     t.notMatch(life.world.sidecar.lines.join('\n'), /REVOKED|STATE_CORRUPT/)
+  })
+})
+
+t.test('starts from a disk that takes nothing, with its sockets on that disk', async (t: Test) => {
+  const disk = makeSmallDisk(t)
+  const log = join(disk.dir, 'decisions.jsonl')
+  const given = { state: disk.dir, decisionLog: log, hasDefaultRunDir: true }
+  const life = await startLife(t, { svidSeconds: 3600, ...given })
+  await life.untilReady()
+  t.equal(await life.statusOf('/rego'), 200)
+  let elsewhere = ''
+  const restart = async (between = () => {}) => {
+    await life.world.sidecar.stop()
+    between()
+    life.startSidecar()
+    await life.untilReady()
+  }
+  /** It goes on in memory, and says what of it is not on the disk: path and code. */
+  const check = async (t: Test, code: string) => {
+    t.equal(await life.statusOf('/ok'), 200)
+    // the log's last block may have room for some more
+    await waitFor(async () => (await life.statusOf('/rego')) !== 200, {
+      what: 'a decision that can’t be logged, and so is none',
+    })
+    const at = (file: string) =>
+      `cannot \\w+ (in )?${join(disk.dir, file)} \\(${code}\\).*\\[ERR_STATE_WRITE\\]`
+    await life.untilSaid(new RegExp(`identity: ${at('identity.json')}`))
+    const said = await life.untilSaid(new RegExp(`run directory: ${at('run')}`))
+    elsewhere = /the sockets are in (\S+)/.exec(said[0])?.[1] ?? ''
+    await life.edit(`/edit/${code}`)
+    await life.untilSaid(new RegExp(`xds cache not written.*${at('xds-cache')}`))
+    await life.untilSaid(/policy bundle not stored.*ERR_STATE_WRITE.*policy-bundle\.tar\.gz/)
+    t.match(await life.connected(), new RegExp(`True .*run directory: ${at('run')}`))
+  }
+  /** All is as it was, without another start. */
+  const untilMended = async () => {
+    await waitFor(async () => (await life.readiness()).detail === '', {
+      what: 'all to be stored',
+      signal: AbortSignal.timeout(30_000),
+    })
+    await waitFor(async () => (await life.statusOf('/rego')) === 200, { what: 'the decision log' })
+  }
+
+  await t.test('full', { skip: disk.kind !== 'tmpfs' && 'needs root' }, async (t) => {
+    await restart(() => disk.fill(life.world.sidecar.pid))
+    await check(t, 'ENOSPC')
+    disk.free(life.world.sidecar.pid)
+    await untilMended()
+  })
+
+  await t.test('read-only', { skip: process.geteuid?.() !== 0 && 'needs root' }, async (t) => {
+    let end = () => {}
+    await restart(() => {
+      end = makeReadOnly(t, disk.dir)
+    })
+    await check(t, 'EROFS')
+    t.match((await life.readiness()).detail, /decision log: cannot open .*\(EROFS\)/)
+    end()
+    await untilMended()
+  })
+
+  await t.test('sockets are where they were, after the next start', async (t) => {
+    await restart()
+    t.ok(existsSync(join(life.runDir, 'xds.sock')))
+    await life.world.sidecar.stop()
+    t.ok(elsewhere.startsWith('/'))
+    t.notOk(existsSync(elsewhere), 'nothing is left of the other place')
   })
 })
 

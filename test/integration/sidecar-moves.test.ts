@@ -60,6 +60,7 @@ async function start(t: Test) {
   const ended = serve(
     {
       ...{ config: parsed.config, paths: runPaths(dir), identity, svid, clock },
+      runDir: { problem: () => undefined },
       ...{
         hurry: new AbortController().signal,
         instanceId: INSTANCE_ID,

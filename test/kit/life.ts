@@ -26,6 +26,8 @@ export interface LifeOptions {
   readonly envoy?: string
   readonly env?: Readonly<Record<string, string>>
   readonly drainSeconds?: number
+  /** Sockets in the state directory, where they are unless one says otherwise. */
+  readonly hasDefaultRunDir?: boolean
 }
 
 export interface Answer {
@@ -150,7 +152,7 @@ export async function startLife(t: Test, options: LifeOptions = {}) {
   const [inbound = 0, health = 0, mesh = 0] = await freePorts(3)
   const dirs = { manifests: tempDir(t), controller: tempDir(t) }
   const state = options.state ?? tempDir(t)
-  const runDir = tempDir(t)
+  const runDir = options.hasDefaultRunDir === true ? join(state, 'run') : tempDir(t)
   const files = tempDir(t)
   const text = manifests({ inbound, app: app.port }, options.svidSeconds ?? 86_400)
   const write = (more = '') => writeFileSync(join(dirs.manifests, 'all.yaml'), text + more)
@@ -170,7 +172,8 @@ export async function startLife(t: Test, options: LifeOptions = {}) {
   const startSidecar = () => {
     const args = [
       ...['--controller', `127.0.0.1:${mesh}`, '--join-token-file', token, '--state', state],
-      ...['--run-dir', runDir, '--health', `127.0.0.1:${health}`, '--concurrency', '1'],
+      ...(options.hasDefaultRunDir === true ? [] : ['--run-dir', runDir]),
+      ...['--health', `127.0.0.1:${health}`, '--concurrency', '1'],
       ...['--decision-log', options.decisionLog ?? join(files, 'decisions.jsonl')],
       ...['--envoy', options.envoy ?? toolPath('envoy')],
       ...['--drain-seconds', `${options.drainSeconds ?? 5}`],

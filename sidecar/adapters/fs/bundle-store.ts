@@ -6,6 +6,7 @@ import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import writeFileAtomic from 'write-file-atomic'
 import { MeshError } from '../../../common/errors.ts'
+import { codeOf, isDiskFault } from '../../../host/private-file.ts'
 import type { BundleStore } from '../../runtime/bundle-ports.ts'
 
 const FILE = 'policy-bundle.tar.gz'
@@ -30,14 +31,21 @@ export class FileBundleStore implements BundleStore {
 
   /** It was another workload's. */
   async forget(): Promise<void> {
-    await rm(this.#path, { force: true })
+    try {
+      await rm(this.#path, { force: true })
+    } catch (error) {
+      // It is refused at the next start, for its workload is another.
+      if (!isDiskFault(error)) throw error
+    }
   }
 
   async save(archive: Uint8Array): Promise<void> {
     try {
       await writeFileAtomic(this.#path, Buffer.from(archive), { mode: 0o600 })
     } catch (cause) {
-      throw new MeshError('ERR_STATE_WRITE', `cannot write ${this.#path}`, { cause })
+      throw new MeshError('ERR_STATE_WRITE', `cannot write ${this.#path} (${codeOf(cause)})`, {
+        cause,
+      })
     }
   }
 }

@@ -1,9 +1,13 @@
 /**
  * The decision log, or the access log, as a file or standard output: one JSON line a record, appended synchronously, so that a record is
  * with the kernel before the answer leaves. Two threads may append to one file; each line is one write.
- * A file that was rotated away is opened anew; while that fails, records go on to the one that was rotated away.
+ * A file that was rotated away is opened anew, whether something is written or not: an open descriptor keeps a removed
+ * file's blocks. While it can't be opened, records go on to the one that was rotated away.
+ * At the start a disk that takes nothing is no reason to end: nothing is written then, and it is tried again.
  */
 import { closeSync, fstatSync, openSync, readSync, statSync, writeSync } from 'node:fs'
+import { MeshError, type MeshErrorCode } from '../../../common/errors.ts'
+import { codeOf, isDiskFault } from '../../../host/private-file.ts'
 
 /** `-` for standard output, else a path. */
 export type DecisionLogTarget = string
@@ -24,8 +28,12 @@ export interface LogFileOptions {
   readonly torn?: SharedArrayBuffer
   /** How long a record may wait for the reader of a pipe. */
   readonly fullPipeWaitMs?: number
-  /** Told once when a rotated file can't be opened again, until it can. */
+  /** Told once when the file can't be opened, until it can. */
   readonly onFault?: (fault: unknown) => void
+  /** Told when it is open again. */
+  readonly onMended?: () => void
+  /** How often it is looked for a rotation while nothing is written. */
+  readonly lookEveryMs?: number
 }
 
 export class DecisionLogFile {
@@ -33,24 +41,36 @@ export class DecisionLogFile {
   readonly #nowMs: () => number
   readonly #waitMs: number
   readonly #onFault: (fault: unknown) => void
-  #isFaulty = false
+  readonly #onMended: () => void
+  readonly #timer: NodeJS.Timeout | undefined
+  #fault: MeshError | undefined
+  #isClosed = false
   #fd: number
   #checkedAtMs: number
   /** The last line was written in part: the next one, of whichever thread, starts on a line of its own. */
   readonly torn: SharedArrayBuffer
   readonly #torn: Int32Array
 
-  /** Throws when the file can't be opened. */
+  /** Throws ERR_CONFIG when the file can't be opened, unless for a disk that takes nothing now. */
   constructor(target: DecisionLogTarget, options: LogFileOptions = {}) {
     this.#nowMs = options.monotonicMs ?? (() => performance.now())
     this.#waitMs = options.fullPipeWaitMs ?? FULL_PIPE_WAIT_MS
     this.#onFault = options.onFault ?? (() => {})
+    this.#onMended = options.onMended ?? (() => {})
     this.torn = options.torn ?? new SharedArrayBuffer(4)
     this.#torn = new Int32Array(this.torn)
     this.#checkedAtMs = this.#nowMs()
     this.#path = target === '-' ? undefined : target
-    this.#fd = this.#path === undefined ? STDOUT_FD : open(this.#path)
-    if (this.#path !== undefined && endsWithinLine(this.#path)) Atomics.store(this.#torn, 0, 1)
+    this.#fd = this.#path === undefined ? STDOUT_FD : this.#openFirst(this.#path)
+    if (this.#path === undefined) return
+    if (endsWithinLine(this.#path)) Atomics.store(this.#torn, 0, 1)
+    const look = () => this.#look()
+    this.#timer = setInterval(look, options.lookEveryMs ?? ROTATION_CHECK_MS).unref()
+  }
+
+  /** Why the file isn't open, or records still go to the one before; undefined: all is well. */
+  problem(): MeshError | undefined {
+    return this.#fault
   }
 
   /** Appends one record; false when it could not be written whole. Never throws. */
@@ -71,32 +91,69 @@ export class DecisionLogFile {
 
   /** Opens the path again, after a rotation. Keeps the old file when that fails, says so, and tries again. */
   reopen(): void {
-    if (this.#path === undefined || this.#fd === CLOSED) return
+    if (this.#path === undefined || this.#isClosed) return
     const old = this.#fd
     try {
       this.#fd = open(this.#path)
     } catch (fault) {
-      if (!this.#isFaulty) this.#onFault(fault)
-      this.#isFaulty = true
+      this.#note(this.#path, fault)
       return
     }
-    this.#isFaulty = false
     Atomics.store(this.#torn, 0, Number(endsWithinLine(this.#path)))
-    closeSync(old)
+    if (old !== CLOSED) closeSync(old)
+    if (this.#fault === undefined) return
+    this.#fault = undefined
+    this.#onMended()
   }
 
   close(): void {
+    clearInterval(this.#timer)
+    this.#isClosed = true
     if (this.#path !== undefined && this.#fd !== CLOSED) closeSync(this.#fd)
     this.#fd = CLOSED
   }
 
   #followRotation(): void {
     this.#checkedAtMs = this.#nowMs()
-    if (this.#path === undefined) return
+    if (this.#path === undefined || this.#isClosed) return
+    if (this.#fd === CLOSED) {
+      this.reopen()
+      return
+    }
     const now = statOf(this.#path)
     const opened = fstatSync(this.#fd)
     if (now === undefined || now.ino !== opened.ino || now.dev !== opened.dev) this.reopen()
   }
+
+  #look(): void {
+    try {
+      this.#followRotation()
+    } catch {
+      // looked at again a second later
+    }
+  }
+
+  #openFirst(path: string): number {
+    try {
+      return open(path)
+    } catch (fault) {
+      if (!isDiskFault(fault)) throw openProblem('ERR_CONFIG', path, fault)
+      this.#note(path, fault)
+      return CLOSED
+    }
+  }
+
+  #note(path: string, cause: unknown): void {
+    const problem = openProblem('ERR_STATE_WRITE', path, cause)
+    const isNew = this.#fault === undefined
+    this.#fault = problem
+    if (isNew) this.#onFault(problem)
+  }
+}
+
+function openProblem(code: MeshErrorCode, path: string, cause: unknown): MeshError {
+  const message = `cannot open ${path} (${codeOf(cause)}); check its folder, disk and permissions`
+  return new MeshError(code, message, { retry: 'backoff', cause })
 }
 
 /** A path that can't be looked at, its folder gone or closed to us, is no file either. */

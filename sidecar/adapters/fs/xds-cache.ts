@@ -6,6 +6,8 @@
 import { readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import writeFileAtomic from 'write-file-atomic'
+import { MeshError } from '../../../common/errors.ts'
+import { codeOf } from '../../../host/private-file.ts'
 import { type CacheRead, fromCacheText, toCacheText } from '../../core/xds/cache-format.ts'
 import type { Resources } from '../../core/xds/store.ts'
 import type { Log, XdsCache } from '../../runtime/xds-ports.ts'
@@ -47,6 +49,11 @@ export class FileXdsCache implements XdsCache {
   }
 
   async write(nodeId: string, resources: Resources): Promise<void> {
-    await writeFileAtomic(this.#path, toCacheText(nodeId, resources), { mode: 0o600 })
+    try {
+      await writeFileAtomic(this.#path, toCacheText(nodeId, resources), { mode: 0o600 })
+    } catch (cause) {
+      const message = `cannot write ${this.#path} (${codeOf(cause)})`
+      throw new MeshError('ERR_STATE_WRITE', message, { retry: 'backoff', cause })
+    }
   }
 }

@@ -129,6 +129,7 @@ async function startAccessLog(
   const recorder = createAccessLogRecorder({
     ...{ worker, decisionLog, labels: LABELS, tally: new DecisionTally() },
     newId: () => 'made-up',
+    limit: { take: () => 0 },
     log: { debug() {}, info() {}, warn() {}, error() {} },
   })
   const { service, implementation } = createAccessLogService((entry) => recorder.record(entry))

@@ -5,6 +5,8 @@ import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { lockState } from '../../../host/state-lock.ts'
+import { makeReadOnly } from '../../kit/small-disk.ts'
+import { tempDir } from '../../kit/tempdir.ts'
 
 const MODULE = join(import.meta.dirname, '../../../host/state-lock.ts')
 
@@ -62,3 +64,28 @@ t.test('a link in its place is not followed', async (t) => {
   await t.rejects(lockState(dir, 'controller'), { code: 'ERR_STATE_WRITE' })
   t.equal(readFileSync(target, 'utf8'), 'kept')
 })
+
+const isRoot = process.geteuid?.() === 0
+t.test(
+  'a read-only disk: for who can work from one, by the file that is there',
+  { skip: !isRoot },
+  async (t) => {
+    const dir = tempDir(t)
+    const never = tempDir(t)
+    await (await lockState(dir, 'sidecar'))()
+    const end = makeReadOnly(t, dir)
+    makeReadOnly(t, never)
+    await t.rejects(lockState(dir, 'controller'), {
+      code: 'ERR_STATE_WRITE',
+      message:
+        /cannot open .*lock \(EROFS\); the disk is full or read-only: make room, or make it writable/,
+    })
+    const unlock = await lockState(dir, 'sidecar', { mayBeReadOnly: true })
+    await t.rejects(lockState(dir, 'sidecar', { mayBeReadOnly: true }), { code: 'ERR_CONFIG' })
+    end()
+    await t.rejects(lockState(dir, 'sidecar'), { code: 'ERR_CONFIG' }, 'nor when it can be written')
+    await unlock()
+    const empty = lockState(never, 'sidecar', { mayBeReadOnly: true })
+    await t.rejects(empty, { code: 'ERR_STATE_WRITE' }, 'nothing to lock')
+  },
+)

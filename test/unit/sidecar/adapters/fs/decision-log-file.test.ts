@@ -1,8 +1,20 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { DecisionLogFile } from '../../../../../sidecar/adapters/fs/decision-log-file.ts'
+import { makeReadOnly } from '../../../../kit/small-disk.ts'
 import { tempDir } from '../../../../kit/tempdir.ts'
+import { waitFor } from '../../../../kit/wait.ts'
 
 t.test('each record is one line, after what was there', async (t) => {
   const path = join(tempDir(t), 'log')
@@ -45,7 +57,11 @@ t.test('what cannot be written is said, not thrown', async (t) => {
 })
 
 t.test('a file that cannot be opened is an error at once', async (t) => {
-  t.throws(() => new DecisionLogFile(join(tempDir(t), 'no', 'log')))
+  const path = join(tempDir(t), 'no', 'log')
+  t.throws(() => new DecisionLogFile(path), {
+    code: 'ERR_CONFIG',
+    message: `cannot open ${path} (ENOENT); check its folder, disk and permissions`,
+  })
 })
 
 t.test('reopen goes on in the new file after a rotation', async (t) => {
@@ -91,11 +107,62 @@ t.test('while a rotated file cannot be opened again, records go on to the old on
   }
   log.reopen()
   t.equal(faults.length, 1, 'said once')
-  t.match(faults[0], { code: 'ENOENT' })
+  t.match(faults[0], { code: 'ERR_STATE_WRITE' })
   mkdirSync(dir)
   nowMs += 1001
   t.equal(log.append({ n: 4 }), true)
   log.close()
   t.equal(readFileSync(join(`${dir}.old`, 'log'), 'utf8'), '{"n":1}\n{"n":2}\n{"n":3}\n')
   t.equal(readFileSync(path, 'utf8'), '{"n":4}\n')
+})
+
+t.test(
+  'a rotation is noticed while nothing is written: a removed file keeps its blocks',
+  async (t) => {
+    const path = join(tempDir(t), 'log')
+    const log = new DecisionLogFile(path, { lookEveryMs: 5 })
+    t.teardown(() => log.close())
+    log.append({ n: 1 })
+    rmSync(path)
+    await waitFor(() => existsSync(path), { what: 'a new file' })
+    t.notMatch(openFiles(), /\(deleted\)/)
+  },
+)
+
+/** What this process has open. */
+function openFiles(): string {
+  const links = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      return ''
+    }
+  })
+  return links.filter((link) => link.includes('/log')).join('\n')
+}
+
+const isRoot = process.geteuid?.() === 0
+t.test('a read-only disk at the start: opened when it can be', { skip: !isRoot }, async (t) => {
+  const dir = tempDir(t)
+  const path = join(dir, 'log')
+  writeFileSync(path, '{"n":0}\n')
+  const end = makeReadOnly(t, dir)
+  const faults: unknown[] = []
+  let mended = 0
+  const log = new DecisionLogFile(path, {
+    lookEveryMs: 5,
+    onFault: (fault) => faults.push(fault),
+    onMended: () => {
+      mended += 1
+    },
+  })
+  t.teardown(() => log.close())
+  t.equal(log.append({ n: 1 }), false)
+  t.match(log.problem(), { code: 'ERR_STATE_WRITE', message: /cannot open .*log \(EROFS\)/ })
+  t.equal(faults.length, 1)
+  end()
+  await waitFor(() => mended === 1, { what: 'the file to be opened' })
+  t.equal(log.problem(), undefined)
+  t.equal(log.append({ n: 2 }), true)
+  t.equal(readFileSync(path, 'utf8'), '{"n":0}\n{"n":2}\n')
 })

@@ -74,7 +74,12 @@ export function addAnalyze(program: Command): void {
     )
     .action((options: Options) => {
       checkOutput(options.output)
-      const findings = analyze(options.file.flatMap(readTexts))
+      const texts = options.file.flatMap(readTexts)
+      if (texts.length === 0) {
+        const message = `there are no manifests (.yaml, .yml, .json) in ${options.file.join(', ')}`
+        throw new MeshError('ERR_CONFIG', message)
+      }
+      const findings = analyze(texts)
       print(formatStructured(options.output, findings) ?? formatFindings(findings))
       const fails = options.strict === true ? ['error', 'warning'] : ['error']
       if (findings.some((f) => fails.includes(f.severity))) throw new ExitWith(1)

@@ -46,7 +46,8 @@ export function configDocs(): string {
     "sidecar's `--state`**: set it in a shell for one of the two only.",
     '',
     ...buildProgram().commands.flatMap((command) => commandDocs(command, 'postern')),
-    'Exit codes of all commands: 0 done; 1 something outside failed (no controller, unusable state); 2 the command line is wrong.',
+    'Exit codes of all commands: 0 done; 1 something outside failed (no controller, unusable state); 2 the command line is wrong;',
+    '3 (`explain`) the answer is a denial.',
     '',
   ].join('\n')
 }

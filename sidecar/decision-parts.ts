@@ -51,7 +51,6 @@ export async function startDecisions(
   options: DecisionOptions,
   identity: IdentitySource,
 ): Promise<DecisionParts> {
-  const { log } = options
   const logs = new Logs()
   const shared = openShared(options, logs)
   const accessLog = openAccessLog(options, logs)
@@ -63,7 +62,7 @@ export async function startDecisions(
     worker,
     newId: randomUUID,
     limit: new LogLimit({ nowMs: () => performance.now() }),
-    log: log.child({ component: 'recorder' }),
+    log: options.log.child({ component: 'recorder' }),
   })
   return {
     worker,
@@ -93,9 +92,8 @@ export async function startDecisions(
       await bundles.stop()
       if (forget) await bundles.store.forget()
       await worker.stop(0)
-      shared.decisionLog.close()
       await shared.spans.stop(SPANS_GRACE_MS)
-      accessLog?.close()
+      logs.close()
     },
   }
 }
@@ -125,6 +123,10 @@ class Logs implements LogProblems {
     })
     this.#files.push([name, file])
     return file
+  }
+
+  close(): void {
+    for (const [, file] of this.#files) file.close()
   }
 
   problems(): readonly (readonly [string, MeshError])[] {

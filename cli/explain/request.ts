@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
+import { parseAddress } from '../../common/authz/address.ts'
 import { MeshError } from '../../common/errors.ts'
 import { askController } from '../admin-client.ts'
 import { DENIED, ExitWith } from '../exit.ts'
@@ -100,6 +101,11 @@ function transportOf(
   return plaintext === true || principal === undefined ? 'plaintext' : 'tls'
 }
 
+function sourceOf({ sourceIp }: RequestFlags): string {
+  if (parseAddress(sourceIp) !== undefined) return sourceIp
+  throw new MeshError('ERR_CONFIG', `--source-ip ${sourceIp} is no IP address`)
+}
+
 export async function readAsked(flags: RequestFlags, grounds: Grounds): Promise<AskedRequest> {
   const principal = await principalOf(flags)
   const [, service = ''] = grounds.service.split('/')
@@ -110,7 +116,7 @@ export async function readAsked(flags: RequestFlags, grounds: Grounds): Promise<
   const isTaken = flags.host === undefined && own !== undefined
   return {
     principal,
-    sourceAddress: flags.sourceIp,
+    sourceAddress: sourceOf(flags),
     port: portOf(flags, grounds),
     transport: transportOf(flags, principal),
     method: flags.method,

@@ -4,22 +4,14 @@
  * out as JSON's escapes, so that JSON and YAML in quotes keep their meaning.
  */
 
-const UNPRINTABLE = /[^\P{C}\n\t]|[\u2028\u2029]/gu
+import { escapeUnprintable } from '../../common/printable.ts'
 
 /** Many lines: line ends and tabs stay. */
 export function toPrintable(text: string): string {
-  return text.toWellFormed().replaceAll(UNPRINTABLE, toEscape)
+  return escapeUnprintable(text.toWellFormed())
 }
 
 /** One line: a cell, or a sentence. */
 export function toPrintableLine(text: string): string {
   return toPrintable(text).replaceAll('\n', '\\n').replaceAll('\t', '\\t')
-}
-
-/** As UTF-16 code units: `\u001b`. */
-function toEscape(character: string): string {
-  return Array.from({ length: character.length }, (_, i) => {
-    const unit = character.charCodeAt(i).toString(16).padStart(4, '0')
-    return `\\u${unit}`
-  }).join('')
 }

@@ -11,7 +11,7 @@ import { formatAge, formatTable } from '../output/table.ts'
 import { stateOption } from '../state.ts'
 import { toWorkloadName } from '../workload-name.ts'
 
-/** As the admin API gives it (controller/runtime/proxy-overview.ts). */
+/** As the admin API gives it (controller/runtime/proxy-overview.ts); an older controller's lacks fields. */
 export interface ProxyOverview {
   readonly nodeId: string
   readonly workload: string
@@ -136,6 +136,26 @@ export function formatProxy(p: ProxyOverview, nowMs: number): string {
   return `${formatTable(facts)}NACKs:\n${nacks.length === 0 ? '  <none>\n' : nacks.join('')}`
 }
 
+/** What an older controller doesn't say is unknown, and nobody's fault. */
+const UNKNOWN: ProxyOverview = {
+  ...{ nodeId: '', workload: '', connected: false, ready: false, detail: '' },
+  ...{ version: '', envoyVersion: '', features: [], missingFeatures: [], sync: {}, nacks: [] },
+  ...{ enforcedGeneration: '', ackedGeneration: '', newestGeneration: '' },
+  ...{ bundleRevision: '', newestRevision: '', svidNotAfterMs: 0 },
+}
+
+export function readOverviews(answer: unknown): readonly ProxyOverview[] {
+  const { items = [] } = answer as { readonly items?: readonly Partial<ProxyOverview>[] }
+  return items.map((item) => {
+    const said = { ...UNKNOWN, ...item }
+    const workload = item.workload ?? said.nodeId.split('/', 2).join('/')
+    const nacks = said.nacks.map((nack) => ({ ...nack, names: nack.names ?? [] }))
+    const newestGeneration = item.newestGeneration ?? said.enforcedGeneration
+    const newestRevision = item.newestRevision ?? said.bundleRevision
+    return { ...said, workload, nacks, newestGeneration, newestRevision }
+  })
+}
+
 export function addProxyStatus(proxy: Command): void {
   stateOption(proxy.command('status'))
     .description('who is connected, how far each proxy is, and what it really enforces')
@@ -149,7 +169,7 @@ export function addProxyStatus(proxy: Command): void {
       ) => {
         checkOutput(options.output)
         const answer = await askController(options.state, 'GET', '/proxies')
-        const all = (answer as { items: readonly ProxyOverview[] }).items
+        const all = readOverviews(answer)
         const wanted = pod === undefined ? undefined : toWorkloadName(pod, options.namespace)
         const found = all.filter((p) => wanted === undefined || p.workload === wanted)
         if (wanted !== undefined && found.length === 0) {

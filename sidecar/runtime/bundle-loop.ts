@@ -44,6 +44,7 @@ export interface BundleFigures {
   /** Epoch milliseconds at which the controller last said what is the newest; undefined: not yet in this process. */
   readonly confirmedAtMs: number | undefined
   readonly failures: number
+  /** The controller's clock minus ours, as it is now. */
   readonly skewMs: number | undefined
 }
 
@@ -72,7 +73,9 @@ class Loop implements BundleLoop {
   #problem: string | undefined
   #requires: readonly string[] = []
   #unstored: { readonly archive: Uint8Array; readonly problem: string } | undefined
-  #figures: BundleFigures = { confirmedAtMs: undefined, failures: 0, skewMs: undefined }
+  #figures = { confirmedAtMs: undefined as number | undefined, failures: 0 }
+  /** The controller's clock minus our monotonic one: ours may jump, the next answer may be a minute away. */
+  #controllerEpochMs: number | undefined
 
   constructor(options: BundleLoopOptions) {
     this.#options = options
@@ -91,7 +94,9 @@ class Loop implements BundleLoop {
   }
 
   figures(): BundleFigures {
-    return this.#figures
+    const epochMs = this.#controllerEpochMs
+    const skewMs = epochMs === undefined ? undefined : epochMs + performance.now() - Date.now()
+    return { ...this.#figures, skewMs }
   }
 
   onChange(listener: () => void): () => void {
@@ -164,14 +169,16 @@ class Loop implements BundleLoop {
   }
 
   #waitSeconds(): number {
-    if (this.#etag === undefined) return 0
+    // The first answer also says that what is stored is the newest, and the controller's time.
+    if (this.#etag === undefined || this.#figures.confirmedAtMs === undefined) return 0
     return this.#unstored === undefined ? WAIT_SECONDS : STORE_RETRY_SECONDS
   }
 
   #noteConfirmed(answer: BundleAnswer): void {
     if (answer.kind === 'interrupted') return
-    const skewMs = answer.skewMs ?? this.#figures.skewMs
-    this.#figures = { ...this.#figures, confirmedAtMs: Date.now(), skewMs }
+    this.#figures = { ...this.#figures, confirmedAtMs: Date.now() }
+    if (answer.skewMs !== undefined)
+      this.#controllerEpochMs = answer.skewMs + Date.now() - performance.now()
   }
 
   /** Nothing new is good news, unless there is something that we are not given. */

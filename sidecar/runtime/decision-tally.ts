@@ -72,7 +72,8 @@ export class TallySheet {
     this.#add(policy === '' ? NONE : policy, `${lane} ${allowed ? 'allow' : 'deny'}`)
     for (const id of failedOpen) this.#add(id, 'failed open')
     for (const id of shadow) this.#add(id, 'shadow')
-    if (error !== undefined) {
+    // one that passed all the same is counted as failed open
+    if (error !== undefined && !allowed) {
       const code = CODES.indexOf(error.code)
       this.#increase(this.#errorsAt() + (code === -1 ? CODES.length - 1 : code))
     }

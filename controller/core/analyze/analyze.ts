@@ -3,7 +3,7 @@
  * reading finds the errors; the table of checks the rest. Rego is not compiled here. Pure: same files, same findings.
  */
 import { formatRef, type Problem } from '../../../common/errors.ts'
-import { type Candidate, isKind, keyOf, NOTHING_ACCEPTED } from '../accept/objects.ts'
+import { type Candidate, isKind, keyOf, NOTHING_ACCEPTED, type Reading } from '../accept/objects.ts'
 import { propose } from '../accept/propose.ts'
 import { type File, readManifests } from '../accept/reading.ts'
 import { settle } from '../accept/settle.ts'
@@ -25,6 +25,7 @@ kind: CertificateAuthority
 metadata: { name: postern }
 spec: { selfSigned: {} }
 `
+const MESH_KINDS: readonly string[] = ['Mesh', 'CertificateAuthority']
 const WITHOUT_DIGEST = { wasmDigest: '', readsBody: false, rules: [] }
 const SEVERITIES = ['error', 'warning', 'info']
 
@@ -33,7 +34,9 @@ export function analyze(given: readonly File[]): readonly LintFinding[] {
   const { candidates, hasMesh, problems, model } = read(given)
   const isPartial = !candidates.some((c) => isKind(c.object, 'WorkloadEntry'))
   const errors = problems
-    .filter((p) => p.source?.file !== STAND_IN && !(isPartial && needsWorkloads(p)))
+    .filter(
+      (p) => p.source?.file.startsWith(STAND_IN) !== true && !(isPartial && needsWorkloads(p)),
+    )
     .map(toFinding)
   const linted = model === undefined ? [] : runChecks(toEstate(candidates, model, hasMesh))
   const byKey = new Map(candidates.map((c) => [keyOf(c.object), c]))
@@ -44,25 +47,45 @@ export function analyze(given: readonly File[]): readonly LintFinding[] {
 }
 
 function read(given: readonly File[]) {
-  const first = readManifests(given, NOTHING_ACCEPTED).candidates
-  const hasMesh = first.some((c) => isKind(c.object, 'Mesh'))
-  const hasAuthority = first.some((c) => isKind(c.object, 'CertificateAuthority'))
-  const files = [
-    ...given,
-    ...(hasMesh ? [] : [{ path: STAND_IN, text: MESH }]),
-    ...(hasAuthority || hasMesh ? [] : [{ path: `${STAND_IN}-ca`, text: AUTHORITY }]),
-  ]
-  const reading = readManifests(files, NOTHING_ACCEPTED)
+  const reading = readManifests(given, NOTHING_ACCEPTED)
+  const has = (kind: 'Mesh' | 'CertificateAuthority') =>
+    reading.candidates.some((c) => isKind(c.object, kind))
+  const first = judge(reading, [
+    ...(has('Mesh') ? [] : [MESH]),
+    ...(has('CertificateAuthority') || has('Mesh') ? [] : [AUTHORITY]),
+  ])
+  const { candidates } = reading
+  if (first.model !== undefined) return { ...first, candidates, hasMesh: has('Mesh') }
+  // What is wrong with the Mesh is said; the rest is judged as if there were a right one.
+  const second = judge(withoutMesh(reading), [MESH, AUTHORITY])
+  const problems = [...first.problems.filter(isOfMesh), ...second.problems]
+  return { problems, model: second.model, candidates, hasMesh: false }
+}
+
+function withoutMesh(reading: Reading): Reading {
+  return {
+    candidates: reading.candidates.filter((c) => !MESH_KINDS.includes(c.object.kind)),
+    problems: reading.problems.filter((p) => !isOfMesh(p)),
+  }
+}
+
+function isOfMesh({ object }: Problem): boolean {
+  return object !== undefined && MESH_KINDS.includes(object.kind)
+}
+
+/** Added as objects, not as files: a wrong one of theirs would make it a second one. */
+function judge(reading: Reading, standIns: readonly string[]) {
+  const added = standIns.flatMap((text, i) => {
+    const files = [{ path: `${STAND_IN}-${i}`, text }]
+    return readManifests(files, NOTHING_ACCEPTED).candidates
+  })
   let uids = 0
   const newUid = () => `uid-${uids++}`
-  const proposals = propose(reading, NOTHING_ACCEPTED, { now: '2000-01-01T00:00:00Z', newUid })
+  const whole = { ...reading, candidates: [...reading.candidates, ...added] }
+  const proposals = propose(whole, NOTHING_ACCEPTED, { now: '2000-01-01T00:00:00Z', newUid })
   const settlement = settle(proposals.proposals, () => ({ kind: 'ready', ...WITHOUT_DIGEST }))
-  return {
-    candidates: reading.candidates,
-    hasMesh,
-    problems: [...proposals.problems, ...settlement.problems],
-    model: settlement.model,
-  }
+  const problems = [...proposals.problems, ...settlement.problems]
+  return { problems, model: settlement.model }
 }
 
 /** Files without any WorkloadEntry don't say what there is. */

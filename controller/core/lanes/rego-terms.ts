@@ -33,7 +33,8 @@ export function createRegoWriter(): RegoWriter {
 
 /** Rego's string literals are JSON's. */
 export function quote(text: string): string {
-  return JSON.stringify(text)
+  // opa refuses a byte order mark in a source, wherever it stands
+  return JSON.stringify(text).replaceAll('\ufeff', '\\ufeff')
 }
 
 export type ToTest = (pattern: StringMatch) => string

@@ -7,6 +7,7 @@
  */
 import { closeSync, fstatSync, openSync, readSync, statSync, writeSync } from 'node:fs'
 import { MeshError, type MeshErrorCode } from '../../../common/errors.ts'
+import { escapeUnprintable } from '../../../common/printable.ts'
 import { codeOf, isDiskFault } from '../../../host/private-file.ts'
 
 /** `-` for standard output, else a path. */
@@ -77,7 +78,8 @@ export class DecisionLogFile {
   append(record: unknown): boolean {
     try {
       if (this.#nowMs() - this.#checkedAtMs > ROTATION_CHECK_MS) this.#followRotation()
-      const json = `${JSON.stringify(record)}\n`
+      // who reads it with tail -f has a terminal, and callers choose what stands in it
+      const json = `${escapeUnprintable(JSON.stringify(record))}\n`
       const isTorn = Atomics.exchange(this.#torn, 0, 0) === 1
       const bytes = Buffer.from(isTorn ? `\n${json}` : json)
       const written = writeWhole(this.#fd, bytes, this.#waitMs)

@@ -4,11 +4,12 @@
  */
 import type * as grpc from '@grpc/grpc-js'
 import { MeshError } from '../../../common/errors.ts'
+import { withoutNodeHint } from '../../core/identity/controller-trust.ts'
 
 /** What a failed call or handshake means. */
 export function toConnectError(controller: string, cause: unknown): MeshError {
   const details = (cause as Partial<grpc.ServiceError>).details ?? String(cause)
-  if (/certificate|CERT_/.test(details)) return untrusted(controller, details)
+  if (/certificate|CERT_/.test(details)) return untrusted(controller, withoutNodeHint(details))
   return unavailable(controller, cause)
 }
 

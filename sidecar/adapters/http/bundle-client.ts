@@ -17,7 +17,7 @@ import {
 } from '../../../common/features.ts'
 import { toPem } from '../../../common/pem.ts'
 import { parseSpiffeId } from '../../../common/spiffe-id.ts'
-import { findControllerFault } from '../../core/identity/controller-trust.ts'
+import { findControllerFault, withoutNodeHint } from '../../core/identity/controller-trust.ts'
 import type { IdentitySource, Svid } from '../../ports.ts'
 import type { BundleAnswer, BundleSource } from '../../runtime/bundle-ports.ts'
 
@@ -182,7 +182,7 @@ const CHAIN_FAULT = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|INVALID_|ERR_TL
 function unreachable(cause: unknown): MeshError {
   const { code, message } = cause as NodeJS.ErrnoException
   return CHAIN_FAULT.test(code ?? '')
-    ? untrusted(message)
+    ? untrusted(withoutNodeHint(message))
     : unavailable('controller not reached', cause)
 }
 

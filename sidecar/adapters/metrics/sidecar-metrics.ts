@@ -181,7 +181,7 @@ export class SidecarMetrics {
     )
     this.#serving(
       'clock_offset_seconds',
-      'the controller’s clock minus this machine’s, to about a second; absent: not known yet',
+      'the controller’s clock minus this machine’s, as of the controller’s last answer about bundles (at most some 60 s ago while it is connected; a jump of this machine’s clock shows at once); absent: no answer yet',
       ({ bundles }) => (bundles.skewMs === undefined ? undefined : bundles.skewMs / 1000),
     )
   }
@@ -214,7 +214,7 @@ export class SidecarMetrics {
     const tally = () => this.#read().serving?.tally
     const errors = {
       type: 'counter',
-      help: 'decisions that are failures, by error code (errors.md): the request was refused',
+      help: 'requests that were refused because a decision failed, by error code (errors.md); one that passed all the same (onError: Allow) is in failed_open_total',
       labels: ['code'],
     } as const
     metrics.read('decision_errors_total', errors, () =>

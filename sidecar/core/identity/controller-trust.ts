@@ -35,6 +35,14 @@ export function findControllerFault(leaf: Uint8Array, trustDomain: string): stri
   })
 }
 
+/** OpenSSL's words without Node's advice: no option of ours lets the system's roots in. */
+export function withoutNodeHint(text: string): string {
+  return text.replace(
+    /; if the root CA is installed locally, try running Node\.js with --use-system-ca/g,
+    '',
+  )
+}
+
 /**
  * The root with this SHA-256 in a presented chain (leaf first), if every certificate up to it is signed by the next
  * and in force, and the leaf is the controller's of that root's trust domain.

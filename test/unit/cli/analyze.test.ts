@@ -33,4 +33,6 @@ t.test('exit codes and output', async (t) => {
   t.match(clean, { code: 0, said: /nothing found/ })
   t.match(await ask('-f', join(dir, 'none')), { code: 2, said: /can't be read/ })
   t.match(await ask('-o', 'xml'), { code: 2 })
+  mkdirSync(join(dir, 'empty'))
+  t.match(await ask('-f', join(dir, 'empty')), { code: 2, said: /there are no manifests/ })
 })

@@ -3,13 +3,14 @@ import {
   formatProxies,
   formatProxy,
   type ProxyOverview,
+  readOverviews,
   svidText,
 } from '../../../../cli/proxy/status.ts'
 
 const well: ProxyOverview = {
   nodeId: 'shop/web/uid',
   workload: 'shop/web',
-  ...{ connected: true, ready: true, detail: '', version: '0.1.0', envoyVersion: '1.40.0' },
+  ...{ connected: true, ready: true, detail: '', version: '0.2.0', envoyVersion: '1.40.0' },
   ...{ features: ['proxy/query'], missingFeatures: [] },
   sync: { cluster: { status: 'SYNCED' }, listener: { status: 'SYNCED' } },
   ...{
@@ -45,7 +46,7 @@ t.test('a line for each proxy', async (t) => {
   t.match(lines[0], /^PROXY +CONNECTED +READY +SIDECAR +ENVOY +SDS +CDS +EDS +ECDS +LDS +RDS/)
   t.match(
     lines[1],
-    /^shop\/web +yes +yes +0\.1\.0 +1\.40\.0 +- +SYNCED .* bbbbbbbb +aaaaaaaa +0s +in 60m +-$/,
+    /^shop\/web +yes +yes +0\.2\.0 +1\.40\.0 +- +SYNCED .* bbbbbbbb +aaaaaaaa +0s +in 60m +-$/,
   )
   t.match(
     lines[2],
@@ -69,4 +70,15 @@ t.test('an end that nobody told, or that is past', async (t) => {
   t.equal(svidText(0, 5), '-')
   t.equal(svidText(4, 5), 'ENDED')
   t.equal(svidText(7_200_000 + 5, 5), 'in 2h')
+})
+
+t.test('what a controller of 0.1 doesn’t say is unknown', async (t) => {
+  const nack = { typeUrl: 'a.b.Listener', message: 'refused' }
+  const said = { nodeId: 'shop/web/uid', connected: true, ready: true, detail: 'd' }
+  const items = [{ ...said, enforcedGeneration: 'aaaaaaaaaaaa', bundleRevision: '', nacks: [nack] }]
+  const proxies = readOverviews({ items })
+  const [only] = proxies
+  t.match(formatProxies(proxies, 0), /^shop\/web +yes +yes +- +- .*aaaaaaaa +0s +- +- +: refused$/m)
+  t.match(only && formatProxy(only, 0), /^ENDS|^Missing: +-$/m)
+  t.same(readOverviews({ items: [well] }), [well])
 })

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { packBundle } from '../../../../common/bundle.ts'
 import { MeshError } from '../../../../common/errors.ts'
-import { startBundleLoop } from '../../../../sidecar/runtime/bundle-loop.ts'
+import { type BundleLoop, startBundleLoop } from '../../../../sidecar/runtime/bundle-loop.ts'
 import type { BundleAnswer } from '../../../../sidecar/runtime/bundle-ports.ts'
 
 const SET = {
@@ -22,10 +22,12 @@ async function runLoop(
 ) {
   const done = new EventTarget()
   const said: (string | undefined)[] = []
+  const waits: number[] = []
   const waiting = once(done, 'done')
   const loop = await startBundleLoop({
     source: {
-      async fetch({ signal }) {
+      async fetch({ signal, waitSeconds }) {
+        waits.push(waitSeconds)
         const next = answers.shift()
         if (next instanceof MeshError) throw next
         if (next !== undefined) return next
@@ -48,8 +50,31 @@ async function runLoop(
   loop.onChange(() => said.push(loop.problem()))
   t.teardown(() => loop.stop())
   await waiting
-  return { problem: () => loop.problem(), requires: () => loop.requires(), said }
+  const { problem, requires, figures } = bound(loop)
+  return { problem, requires, figures, said, waits }
 }
+
+function bound(loop: BundleLoop) {
+  return {
+    problem: () => loop.problem(),
+    requires: () => loop.requires(),
+    figures: () => loop.figures(),
+  }
+}
+
+t.test('the first answer comes at once, and its time outlives a jump of our clock', async (t) => {
+  const { archive } = await packBundle({ set: SET, wasm: new Map() })
+  const loop = await runLoop(t, archive, [{ kind: 'unchanged', skewMs: 2000 }])
+  t.same(loop.waits, [0, 50])
+  const about = (ms: number) => Math.abs((loop.figures().skewMs ?? Number.NaN) - ms) < 500
+  t.ok(about(2000))
+  const real = Date.now
+  t.teardown(() => {
+    Date.now = real
+  })
+  Date.now = () => real() + 3_600_000
+  t.ok(about(2000 - 3_600_000), 'without another answer')
+})
 
 t.test(
   'an outage is no problem any more once the controller says that nothing changed',

@@ -16,15 +16,18 @@ t.test('what one thread counts, the other reads', async (t) => {
   other.count(decision('shop/a', true))
   other.count(decision('shop/b', false, { shadow: ['shop/a'], failedOpen: ['shop/b'] }))
   other.count(decision('', false, { error: { code: 'ERR_NO_BUNDLE', message: '' } }))
+  const failed = { error: { code: 'ERR_POLICY_ERROR', message: '' }, failedOpen: ['shop/b'] }
+  other.count(decision('shop/a', true, failed))
   sheet.count({ ...decision('default', false), lane: 'rbac', metrics: {} })
   const { policies, errors, durations, durationSumSeconds } = sheet.read()
-  t.match(policies.get('shop/a'), { 'wasm allow': 1, shadow: 1, 'wasm deny': 0 })
-  t.match(policies.get('shop/b'), { 'wasm deny': 1, 'failed open': 1 })
+  t.equal(errors.get('ERR_POLICY_ERROR'), 0, 'nobody was refused for it')
+  t.match(policies.get('shop/a'), { 'wasm allow': 2, shadow: 1, 'wasm deny': 0 })
+  t.match(policies.get('shop/b'), { 'wasm deny': 1, 'failed open': 2 })
   t.match(policies.get('none'), { 'wasm deny': 1 })
   t.match(policies.get('default'), { 'rbac deny': 1, 'wasm deny': 0 })
   t.equal(errors.get('ERR_NO_BUNDLE'), 1)
-  t.same(durations.slice(0, 3), [0, 3, 0], 'Envoy’s own decisions took the sidecar no time')
-  t.equal(durationSumSeconds, 0.00027)
+  t.same(durations.slice(0, 3), [0, 4, 0], 'Envoy’s own decisions took the sidecar no time')
+  t.equal(durationSumSeconds, 0.00036)
 })
 
 t.test(

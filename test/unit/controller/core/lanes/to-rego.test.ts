@@ -45,3 +45,12 @@ t.test('on TCP an HTTP field never matches in an ALLOW and is dropped in a DENY'
   t.match(text, /^# DENY .*\npolicy_\d contains .* if \{ true \}$/m)
   t.notMatch(text, /guard\/path/)
 })
+
+t.test('a byte order mark within a text is escaped: opa takes none raw', async (t) => {
+  const rules = [
+    { to: [operation({ paths: { is: [{ kind: 'exact', value: '/\ufeff' }], not: [] } })] },
+  ]
+  const text = toRego(makeSet([makePolicy({ rules })]))
+  t.notMatch(text, /\ufeff/)
+  t.match(text, /\/\\ufeff/)
+})

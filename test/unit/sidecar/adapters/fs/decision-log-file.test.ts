@@ -26,6 +26,17 @@ t.test('each record is one line, after what was there', async (t) => {
   t.equal(readFileSync(path, 'utf8'), '{"a":0}\n{"a":1}\n{"a":"x\\ny"}\n')
 })
 
+t.test('what a terminal would obey is escaped, and means the same', async (t) => {
+  const path = join(tempDir(t), 'log')
+  const log = new DecisionLogFile(path)
+  const agent = 'a\u009b31m\u202eb\u2028c\u001bd\u{e0001}é'
+  log.append({ agent })
+  log.close()
+  const text = readFileSync(path, 'utf8')
+  t.equal(text, '{"agent":"a\\u009b31m\\u202eb\\u2028c\\u001bd\\udb40\\udc01é"}\n')
+  t.same(JSON.parse(text), { agent })
+})
+
 t.test('a line that a killed process left unfinished spoils no other', async (t) => {
   const path = join(tempDir(t), 'log')
   writeFileSync(path, '{"a":0}\n{"to')

@@ -9,6 +9,7 @@ import {
   findPathFault,
   findPinnedRoot,
   isRootOf,
+  withoutNodeHint,
 } from '../../../../../sidecar/core/identity/controller-trust.ts'
 import { makeCa, makeSvid } from '../../../../kit/identity.ts'
 
@@ -83,4 +84,10 @@ t.test('mutated chains never pass', async (t) => {
     changed[i] = (changed[i] ?? 0) ^ 0x01
     if (!('fault' in findPinnedRoot([changed, root], sha256(root), NOW))) t.fail(`byte ${i}`)
   }
+})
+
+t.test('the words of Node’s are OpenSSL’s alone', async (t) => {
+  const said =
+    'unable to verify the first certificate; if the root CA is installed locally, try running Node.js with --use-system-ca'
+  t.equal(withoutNodeHint(said), 'unable to verify the first certificate')
 })

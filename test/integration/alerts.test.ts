@@ -71,10 +71,11 @@ const CASES: Readonly<Record<string, { readonly fires: Series; readonly quiet: S
       [`postern_bundle_in_sync${S}`]: always(1),
     },
   },
-  PosternPolicyErrors: counter(
-    'postern_decision_errors_total{instance="s",code="ERR_POLICY_TIMEOUT"}',
-    1,
-  ),
+  PosternPolicyErrors: {
+    fires: { 'postern_decision_errors_total{instance="s",code="ERR_POLICY_TIMEOUT"}': growing(1) },
+    // any caller can send what is no JSON
+    quiet: { 'postern_decision_errors_total{instance="s",code="ERR_INPUT_INVALID"}': growing(9) },
+  },
   PosternFailedOpen: counter('postern_failed_open_total{instance="s",policy="shop/p"}', 1),
   PosternDenialSurge: { fires: decisions(600, 300), quiet: decisions(600, 6000) },
   PosternChecksSlow: { fires: checks('0.25'), quiet: checks('0.05') },

@@ -24,6 +24,9 @@ export interface Tally {
 /** After a grant is taken back, the claimed bound for an edit. */
 const ENFORCED_MS = 1000
 
+/** The longest that a sidecar waits before it tries the controller again (sidecar/core/xds/backoff.ts). */
+const RECONNECT_MS = 5000
+
 export class ChurnCallers {
   readonly allowed: Tally[] = []
   readonly denied: Tally[] = []
@@ -105,12 +108,30 @@ export function unexcused(wrong: readonly Answer[], outages: readonly Outage[]):
   )
 }
 
-/** Guests who were let in later than an edit may take; `granted` are the spans in which they were to be. */
+/**
+ * Guests who were let in later than an edit may take. `granted` are the spans in which they were to be; `absences` of
+ * the controller last from its kill until it was ready again: nobody enforces what it had no time to accept.
+ */
 export function lateGuests(
   allowedAt: readonly number[],
   granted: readonly Outage[],
+  absences: readonly Outage[],
 ): readonly number[] {
-  return allowedAt.filter(
-    (at) => !granted.some(({ from, to }) => at >= from && at <= to + ENFORCED_MS),
+  const spans = granted.map(({ from, to }) => ({ from, to: shutOutBy(to, absences) }))
+  return allowedAt.filter((at) => !spans.some(({ from, to }) => at >= from && at <= to))
+}
+
+/** When a taking-back must be enforced: counted from its edit, or from the return of a controller that missed it. */
+export function shutOutBy(takenBackAt: number, absences: readonly Outage[]): number {
+  const missed = absences.find(
+    ({ from, to }) => takenBackAt > from - ENFORCED_MS && takenBackAt < to + RECONNECT_MS,
   )
+  return missed === undefined
+    ? takenBackAt + ENFORCED_MS
+    : Math.max(takenBackAt, missed.to + RECONNECT_MS) + ENFORCED_MS
+}
+
+/** Takings-back that are judged from the controller's return. */
+export function missedBy(granted: readonly Outage[], absences: readonly Outage[]): number {
+  return granted.filter(({ to }) => shutOutBy(to, absences) !== to + ENFORCED_MS).length
 }

@@ -19,10 +19,14 @@ export interface Kill {
   readonly backMs: number
 }
 
-async function killController(stack: Stack): Promise<void> {
+/** Adds to `absences` how long there was no controller. */
+async function killController(stack: Stack, absences: Outage[]): Promise<void> {
+  const absence: Outage = { from: performance.now(), to: Number.POSITIVE_INFINITY }
+  absences.push(absence)
   stack.controller?.kill('SIGKILL')
   await stack.controller?.ended
   await stack.startController()
+  absence.to = performance.now()
 }
 
 async function killSidecar(stack: Stack): Promise<void> {
@@ -42,13 +46,13 @@ function killEnvoy(stack: Stack): void {
 export async function kill(
   stack: Stack,
   kind: KillKind,
-  outages: Outage[],
+  { outages, absences }: { readonly outages: Outage[]; readonly absences: Outage[] },
   serves: () => Promise<boolean>,
 ): Promise<Kill> {
   const outage: Outage = { from: performance.now(), to: Number.POSITIVE_INFINITY }
-  // The controller's death excuses nobody.
+  // The controller's death excuses no call; only edits that it missed wait for it.
   if (kind !== 'controller') outages.push(outage)
-  if (kind === 'controller') await killController(stack)
+  if (kind === 'controller') await killController(stack, absences)
   if (kind === 'sidecar') await killSidecar(stack)
   if (kind === 'Envoy') killEnvoy(stack)
   await waitFor(`calls after the ${kind} was killed`, serves, { timeoutMs: BACK_MS })

@@ -8,7 +8,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Answer, openHttp1, quantile } from '../demo/load.ts'
 import type { Stack, StackOptions } from '../demo/stack.ts'
-import { ChurnCallers, lateGuests, type Outage, type Tally, unexcused } from './churn-callers.ts'
+import {
+  ChurnCallers,
+  lateGuests,
+  missedBy,
+  type Outage,
+  type Tally,
+  unexcused,
+} from './churn-callers.ts'
 import { type EditKind, edited, pickEdit, seededChance } from './churn-edits.ts'
 import { bringUp, type Kill, type KillKind, kill, takeDown } from './churn-kills.ts'
 import {
@@ -57,6 +64,8 @@ class Churn {
   readonly edits = new Map<EditKind, number>()
   readonly kills: Kill[] = []
   readonly outages: Outage[] = []
+  /** Of the controller. */
+  readonly absences: Outage[] = []
   readonly granted: Outage[] = []
   readonly serials = new Set<string>()
   comings = 0
@@ -125,7 +134,7 @@ class Churn {
         ...{ port, path: '/orders/42', ratePerSecond: 0, http1: 1, http2: 0 },
       })
       const serves = async () => (await probe.send()).status === 200
-      this.kills.push(await kill(this.#stack, kind, this.outages, serves))
+      this.kills.push(await kill(this.#stack, kind, this, serves))
       probe.close()
     }
   }
@@ -200,7 +209,9 @@ function claimsOfWorld(churn: Churn, memory: Memory): Claim[] {
 
 function claimsOfCalls(callers: ChurnCallers, churn: Churn): Claim[] {
   const victim = unexcused(callers.toVictim.wrong, churn.outages)
-  const late = lateGuests(callers.guestAllowedAt, churn.granted)
+  const late = lateGuests(callers.guestAllowedAt, churn.granted, churn.absences)
+  const takenBack = churn.granted.filter(({ to }) => Number.isFinite(to))
+  const missed = missedBy(takenBack, churn.absences)
   return [
     ...callers.allowed.map((kept) =>
       claim(
@@ -222,7 +233,7 @@ function claimsOfCalls(callers: ChurnCallers, churn: Churn): Claim[] {
       ),
     ),
     timedClaim(
-      `guests are shut out within 1 s of each of ${churn.granted.length} takings-back (${callers.guestCalls} calls)`,
+      `guests are shut out within 1 s of each of ${takenBack.length} takings-back (${callers.guestCalls} calls); of the ${missed} that the killed controller missed, within 6 s of its return, 5 s of which a sidecar may wait to connect`,
       late.length === 0,
       `${late.length} later; ${callers.guestAllowedAt.length} let in while granted`,
     ),

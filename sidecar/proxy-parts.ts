@@ -119,11 +119,8 @@ export class ProxyParts {
       upstream: this.#upstream,
       downstream: this.#envoyServer,
       cache: new FileXdsCache(config.state, log),
-      onTrustBundle: (roots) => {
-        identity.updateTrustBundle(roots).catch((err) => {
-          log.error({ err }, 'distributed roots not taken')
-        })
-      },
+      onTrustBundle: (roots) => void this.#takeRoots(roots),
+      isWarm: async () => (await this.#admin.facts())?.warming === 0,
       log: log.child({ component: 'xds-proxy' }),
     })
     this.#supervisor = this.#createSupervisor()
@@ -155,6 +152,15 @@ export class ProxyParts {
       log: log.child({ component: 'controller-client' }),
       random: Math.random,
     })
+  }
+
+  async #takeRoots(roots: readonly Uint8Array[]): Promise<void> {
+    const { identity, log } = this.#options
+    try {
+      await identity.updateTrustBundle(roots)
+    } catch (err) {
+      log.error({ err }, 'distributed roots not taken')
+    }
   }
 
   /** What doesn't hinder now, but would after a restart or in some hours. */

@@ -21,6 +21,22 @@ export function dueOf(
   subscription: Subscription,
   resources: ReadonlyMap<string, XdsResource>,
 ): Due {
+  const { held, rejected, asked, outstanding } = subscription
+  const gone = new Set([...held.keys(), ...rejected.keys()])
+  const isLeft = (name: string) =>
+    resources.has(name) || asked.has(name) || outstanding?.removed.includes(name) === true
+  return {
+    changed: changedOf(subscription, resources),
+    absent: [...asked].filter((name) => !resources.has(name)),
+    gone: [...gone].filter((name) => !isLeft(name)),
+  }
+}
+
+/** The first part of what is due; its cost doesn't grow with what the client asks for or claims. */
+export function changedOf(
+  subscription: Subscription,
+  resources: ReadonlyMap<string, XdsResource>,
+): readonly XdsResource[] {
   const { held, rejected, asked, suspects, outstanding } = subscription
   const isDue = ({ name, version }: XdsResource): boolean => {
     if (!isWanted(subscription, name)) return false
@@ -33,14 +49,7 @@ export function dueOf(
     // What was refused may be half applied: any other version is sent, also the one from before.
     return rejected.has(name) ? rejected.get(name) !== version : held.get(name) !== version
   }
-  const gone = new Set([...held.keys(), ...rejected.keys()])
-  const isLeft = (name: string) =>
-    resources.has(name) || asked.has(name) || outstanding?.removed.includes(name) === true
-  return {
-    changed: [...resources.values()].filter(isDue),
-    absent: [...asked].filter((name) => !resources.has(name)),
-    gone: [...gone].filter((name) => !isLeft(name)),
-  }
+  return [...resources.values()].filter(isDue)
 }
 
 export function resourcesOf(

@@ -5,7 +5,7 @@
  * more than one response of a type unanswered. Source: xDS protocol, "Incremental xDS", "Eventual consistency".
  */
 import { PUBLISH_ORDER, TYPE_URLS, type XdsResource, type XdsSnapshot } from '../xds.ts'
-import { dueOf, hasRefused, resourcesOf, takeBytes } from './due.ts'
+import { changedOf, dueOf, hasRefused, resourcesOf, takeBytes } from './due.ts'
 import {
   accept,
   askAgain,
@@ -260,17 +260,20 @@ function publish(start: ServerState, before: readonly ServerEffect[]): ServerSte
   for (const typeUrl of publishOrder(start)) {
     const subscription = out.state.subscriptions.get(typeUrl)
     if (subscription === undefined) continue
-    const due = dueOf(subscription, resourcesOf(snapshot, typeUrl))
+    const resources = resourcesOf(snapshot, typeUrl)
     if (subscription.outstanding !== undefined) {
-      isBehind ||= due.changed.length > 0
+      isBehind ||= changedOf(subscription, resources).length > 0
       continue
     }
+    const due = dueOf(subscription, resources)
     const changed = isBehind
       ? due.changed.filter((r) => subscription.asked.has(r.name))
       : due.changed
     // Nothing yet is not an empty first answer: Envoy would start without what is withheld.
     if (changed.length < due.changed.length && changed.length + due.absent.length === 0) continue
-    const gone = typeUrl === TYPE_URLS.listener && !isBehind ? due.gone : []
+    const isLast = !isBehind && takeBytes(changed).length === changed.length
+    // With the last of the new ones, never before them: who keeps the old for the new must see both at once.
+    const gone = typeUrl === TYPE_URLS.listener && isLast ? due.gone : []
     const unsent = out.send(typeUrl, subscription, changed, [...due.absent, ...gone])
     isBehind ||= unsent
   }
@@ -283,14 +286,14 @@ function sendRemovals(out: Outbox): void {
   for (const typeUrl of REMOVAL_ORDER) {
     const subscription = out.state.subscriptions.get(typeUrl)
     if (subscription === undefined) continue
+    if (subscription.outstanding !== undefined) return
     const resources = resourcesOf(out.snapshot, typeUrl)
     const due = dueOf(subscription, resources)
-    if (subscription.outstanding !== undefined || due.changed.length > 0) return
+    if (due.changed.length > 0 || hasRefused(subscription, resources)) return
     if (due.gone.length > 0) {
       out.send(typeUrl, subscription, [], due.gone)
       return
     }
-    if (hasRefused(subscription, resources)) return
   }
 }
 
@@ -321,7 +324,7 @@ class Outbox {
     const answered = new Set([...versions.keys(), ...removed])
     const after: Subscription = {
       ...subscription,
-      asked: new Set([...subscription.asked].filter((name) => !answered.has(name))),
+      asked: subscription.asked.filter((name) => !answered.has(name)),
       owesFirst: false,
       outstanding: { nonce, versions, removed },
     }

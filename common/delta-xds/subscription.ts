@@ -4,6 +4,8 @@
  * Source: xDS protocol, "Incremental xDS" and "How the client specifies what resources to return".
  */
 
+import { Names } from './names.ts'
+
 /** One response on the wire, until (`outstanding`) or after (`answered`) the client's verdict. */
 export interface Sent {
   readonly nonce: string
@@ -16,13 +18,13 @@ export interface Subscription {
   /** No name was ever asked for on this stream: a request without any still means everything (legacy form). */
   readonly isLegacy: boolean
   /** Names asked for explicitly, whether they exist or not. */
-  readonly names: ReadonlySet<string>
+  readonly names: Names
   /** Name → version that the client has. */
   readonly held: ReadonlyMap<string, string>
   /** Name → version that the client refused; not sent again until it changes. */
   readonly rejected: ReadonlyMap<string, string>
   /** Names to be answered whatever the client has: it may have forgotten them. */
-  readonly asked: ReadonlySet<string>
+  readonly asked: Names
   /** Names of a refused response of several resources: each is tried once more, alone. */
   readonly suspects: ReadonlySet<string>
   /** A first wildcard request is answered even when there is nothing: Envoy's start waits for it. */
@@ -42,7 +44,7 @@ export const WILDCARD = '*'
 /** The subscription after the first request of a type on a stream; no names at all mean everything (legacy form). */
 export function firstSubscription(change: SubscriptionChange): Subscription {
   const legacy = change.subscribe.length === 0 && change.unsubscribe.length === 0
-  const names = new Set(change.subscribe.filter((name) => name !== WILDCARD))
+  const names = Names.of(change.subscribe.filter((name) => name !== WILDCARD))
   const wildcard = legacy || change.subscribe.includes(WILDCARD)
   const known = [...change.initialVersions].filter(([name]) => wildcard || names.has(name))
   return {
@@ -51,7 +53,7 @@ export function firstSubscription(change: SubscriptionChange): Subscription {
     names,
     held: new Map(known),
     rejected: new Map(),
-    asked: new Set([...names].filter((name) => !change.initialVersions.has(name))),
+    asked: names.filter((name) => !change.initialVersions.has(name)),
     suspects: new Set(),
     owesFirst: wildcard && known.length === 0,
     outstanding: undefined,
@@ -62,35 +64,62 @@ export function firstSubscription(change: SubscriptionChange): Subscription {
 /** Applies a later request. Names that are subscribed again are answered again; unknown unsubscriptions are ignored. */
 export function changeSubscription(before: Subscription, change: SubscriptionChange): Subscription {
   if (change.subscribe.length === 0 && change.unsubscribe.length === 0) return takeLegacy(before)
-  const names = new Set(before.names)
-  const asked = new Set(before.asked)
-  let { wildcard, owesFirst } = before
+  let { wildcard, owesFirst, names, asked } = before
   for (const name of change.unsubscribe) {
     if (name === WILDCARD) wildcard = false
-    else if (names.delete(name)) asked.add(name)
+    else if (names.has(name)) {
+      names = names.without(name)
+      asked = asked.with(name)
+    }
   }
   for (const name of change.subscribe) {
     if (name !== WILDCARD) {
-      names.add(name)
-      asked.add(name)
+      names = names.with(name)
+      asked = asked.with(name)
     } else if (!wildcard) {
       wildcard = true
       owesFirst = true
     }
   }
-  const wanted = (name: string) => wildcard || names.has(name)
-  return {
-    ...before,
-    wildcard,
-    isLegacy:
-      before.isLegacy && change.subscribe.length === 0 && !change.unsubscribe.includes(WILDCARD),
-    owesFirst: owesFirst && wildcard,
-    names,
-    held: filterMap(before.held, wanted),
-    rejected: filterMap(before.rejected, wanted),
-    asked: new Set([...asked].filter(wanted)),
-    suspects: new Set([...before.suspects].filter(wanted)),
+  const isLegacy =
+    before.isLegacy && change.subscribe.length === 0 && !change.unsubscribe.includes(WILDCARD)
+  const after = { ...before, wildcard, isLegacy, owesFirst: owesFirst && wildcard, names, asked }
+  return dropUnwanted(after, change.unsubscribe)
+}
+
+/** Of what was unsubscribed nothing is remembered that nobody wants; a request that names one costs no more for others. */
+function dropUnwanted(after: Subscription, unsubscribed: readonly string[]): Subscription {
+  if (unsubscribed.includes(WILDCARD)) {
+    const wanted = (name: string) => isWanted(after, name)
+    return {
+      ...after,
+      held: filterMap(after.held, wanted),
+      rejected: filterMap(after.rejected, wanted),
+      asked: after.asked.filter(wanted),
+      suspects: new Set([...after.suspects].filter(wanted)),
+    }
   }
+  const gone = unsubscribed.filter((name) => !isWanted(after, name))
+  if (gone.length === 0) return after
+  const { held, rejected, suspects } = after
+  return {
+    ...after,
+    held: without(held, gone),
+    rejected: without(rejected, gone),
+    asked: gone.reduce((left, name) => left.without(name), after.asked),
+    suspects: gone.some((name) => suspects.has(name))
+      ? new Set([...suspects].filter((name) => !gone.includes(name)))
+      : suspects,
+  }
+}
+
+/** The map itself when it has none of them. */
+function without<V>(map: ReadonlyMap<string, V>, names: readonly string[]): ReadonlyMap<string, V> {
+  const here = names.filter((name) => map.has(name))
+  if (here.length === 0) return map
+  const left = new Map(map)
+  for (const name of here) left.delete(name)
+  return left
 }
 
 /** A request without names: everything, as long as none was ever named. */
@@ -138,8 +167,8 @@ export function suspect(before: Subscription, sent: Sent): Subscription {
 /** Refused names are sent once more, as if they had been asked for. */
 export function askAgain(before: Subscription, names: readonly string[]): Subscription {
   const rejected = new Map(before.rejected)
-  const asked = new Set(before.asked)
-  for (const name of names) if (rejected.delete(name)) asked.add(name)
+  let { asked } = before
+  for (const name of names) if (rejected.delete(name)) asked = asked.with(name)
   return { ...before, rejected, asked }
 }
 
@@ -148,7 +177,8 @@ export function oweAgain(before: Subscription, names: readonly string[]): Subscr
   const again = names.filter(
     (name) => before.held.has(name) || before.outstanding?.versions.has(name),
   )
-  return again.length === 0 ? before : { ...before, asked: new Set([...before.asked, ...again]) }
+  if (again.length === 0) return before
+  return { ...before, asked: again.reduce((asked, name) => asked.with(name), before.asked) }
 }
 
 export function isWanted(subscription: Subscription, name: string): boolean {

@@ -43,12 +43,13 @@ export function readinessOf(input: ReadinessInput): Readiness {
   const isSettled = envoy.live && envoy.warming === 0 && envoy.draining === 0
   const isEnforced = isSettled && progress.isAccepted
   const before = envoy.running ? input.enforcedBefore : ''
-  // One that has enforced a generation has its listeners, and goes on with them while an edit warms.
-  const hasListeners = progress.hasListeners || before !== ''
+  // One that has enforced a generation goes on with its listeners until Envoy has said what it makes of the new ones.
+  const hasListeners =
+    progress.listeners === 'there' || (progress.listeners === 'open' && before !== '')
   const isWarm = envoy.warming === 0 || before !== ''
   const reasons = [
     ...(input.hasIdentity ? [] : ['no identity']),
-    ...envoyReasons(input, hasListeners),
+    ...envoyReasons(input),
     ...workerReasons(input),
     ...(input.bundleProblem === undefined ? [] : [`policy bundle: ${input.bundleProblem}`]),
     ...progress.refusals,
@@ -71,17 +72,23 @@ function hasAnswers({ isSocketBound, isAnswering, bundleRevision }: ReadinessInp
   return isSocketBound && isAnswering && bundleRevision !== undefined
 }
 
-function envoyReasons(
-  { envoy, isSocketBound }: ReadinessInput,
-  hasListeners: boolean,
-): readonly string[] {
+function envoyReasons({
+  envoy,
+  isSocketBound,
+  progress,
+  enforcedBefore,
+}: ReadinessInput): readonly string[] {
+  const isWaiting = progress.listeners === 'open' && enforcedBefore === ''
   return [
     ...(envoy.isStopping ? ['it is draining, and takes nothing new'] : []),
     ...whyDown(envoy),
     ...(envoy.running && !envoy.live ? ['envoy is starting'] : []),
     ...(envoy.warming > 0 ? ['envoy is warming'] : []),
     ...(envoy.draining > 0 ? ['envoy is draining what was replaced'] : []),
-    ...(envoy.live && !hasListeners ? ['envoy has no listeners yet'] : []),
+    ...(envoy.live && isWaiting ? ['envoy has no listeners yet'] : []),
+    ...(envoy.live && progress.listeners === 'missing'
+      ? ['envoy has none of the listeners that it should have']
+      : []),
     ...(isSocketBound ? [] : ['the socket for envoy is gone; it is bound anew']),
   ]
 }

@@ -17,6 +17,7 @@ import {
 } from '../../common/delta-xds/server.ts'
 import { MeshError } from '../../common/errors.ts'
 import { SECRET_SVID, SECRET_TRUST_BUNDLE, TYPE_URLS, type XdsResource } from '../../common/xds.ts'
+import { noteDesired, releaseKept } from '../core/xds/kept.ts'
 import {
   effectiveSnapshot,
   forgetRefusals,
@@ -33,6 +34,7 @@ import {
 import { toSvidSecret, trustRootsOf } from '../core/xds/svid-secret.ts'
 import {
   desiredOf,
+  isListenerProven,
   type Progress,
   progressOf,
   type Streams,
@@ -49,8 +51,13 @@ export interface XdsProxyOptions {
   readonly cache: XdsCache
   /** The controller distributed other roots (SDS ROOTCA). DER. */
   readonly onTrustBundle?: (roots: readonly Uint8Array[]) => void
+  /** Whether nothing of what Envoy has taken still warms; asked afresh. Absent: an ACK is enough. */
+  readonly isWarm?: () => Promise<boolean>
   readonly log: Log
 }
+
+/** Envoy that still warms is asked again. */
+const WARM_LOOK_MS = 200
 
 /** What Envoy refuses because of a port in use may work a little later. */
 const RETRY_MS = 5_000
@@ -67,6 +74,8 @@ export class XdsProxy {
   #trustBundleVersion = ''
   #progress: Progress | undefined
   #retry: NodeJS.Timeout | undefined
+  #warmLook: NodeJS.Timeout | undefined
+  #isLooking = false
   /** The write under way, and whether something changed since it began. */
   #writing: Promise<void> | undefined
   #isDirty = false
@@ -101,6 +110,7 @@ export class XdsProxy {
 
   async stop(): Promise<void> {
     clearTimeout(this.#retry)
+    clearTimeout(this.#warmLook)
     clearTimeout(this.#rewrite)
     await this.#writing
   }
@@ -157,6 +167,10 @@ export class XdsProxy {
 
   #stepUpstream(event: ClientEvent): void {
     const { state, effects } = stepClient(this.#upstream, event)
+    if (effects.some(({ kind }) => kind === 'changed')) {
+      const before = desiredOf(this.#upstream)
+      this.#store = noteDesired(this.#store, before, desiredOf(state))
+    }
     this.#upstream = state
     let isChanged = false
     for (const effect of effects) {
@@ -195,7 +209,7 @@ export class XdsProxy {
           downstream.send(effect)
           break
         case 'acked':
-          this.#store = noteAcked(this.#store, effect.typeUrl, effect.versions)
+          this.#store = noteAcked(this.#store, effect.typeUrl, effect.versions, effect.removed)
           this.#persist()
           break
         case 'nacked': {
@@ -231,7 +245,34 @@ export class XdsProxy {
     for (const verdict of verdicts(this.#streams()))
       this.#stepUpstream({ kind: 'verdict', ...verdict })
     this.#progress = undefined
+    void this.#releaseKept()
     for (const listener of this.#listeners) listener()
+  }
+
+  #isProven(listener: string): boolean {
+    return isListenerProven(this.#streams(), listener)
+  }
+
+  /** What an edit took away goes once Envoy serves what came in its place. */
+  async #releaseKept(): Promise<void> {
+    if (this.#store.kept.size === 0 || this.#isLooking) return
+    const released = () => releaseKept(this.#store, (listener) => this.#isProven(listener))
+    if (released().kept.size === this.#store.kept.size) return
+    this.#isLooking = true
+    const isWarm = await (this.#options.isWarm?.() ?? true)
+    this.#isLooking = false
+    // Envoy may have asked for more meanwhile, and the controller may want something else.
+    const store = released()
+    if (store.kept.size === this.#store.kept.size) return
+    if (!isWarm) {
+      clearTimeout(this.#warmLook)
+      this.#warmLook = setTimeout(() => void this.#releaseKept(), WARM_LOOK_MS).unref()
+      return
+    }
+    this.#store = store
+    this.#publish()
+    this.#persist()
+    this.#settle()
   }
 
   #noteCache(problem: string | undefined): void {

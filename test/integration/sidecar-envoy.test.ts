@@ -130,7 +130,7 @@ t.test('its socket removed: bound anew, and the next Envoy finds it', async (t) 
   await answers(port, 'one')
   rmSync(sidecar.paths.xdsSocket)
   await waitFor(() => existsSync(sidecar.paths.xdsSocket))
-  t.equal(statSync(sidecar.paths.xdsSocket).mode & 0o777, 0o600)
+  await waitFor(() => (statSync(sidecar.paths.xdsSocket).mode & 0o777) === 0o600)
   controller.ads.publish(new Map([[WEB_NODE, snapshotWith(answering(port, 'two'))]]))
   await answers(port, 'two')
   process.kill(envoyPid(sidecar.paths.bootstrap), 'SIGKILL')
@@ -385,6 +385,49 @@ t.test('a port in use is refused with its name, and taken when it is free', asyn
   await answers(port, 'one')
   await waitFor(() => controller.proxies.list()[0]?.nacks.length === 0)
 })
+
+t.test(
+  'a port that is changed to one in use: the old one serves until the new one does',
+  async (t) => {
+    const { controller, sidecar, dir, identity } = await start(t)
+    const [old = 0, wanted = 0] = await freePorts(2)
+    controller.ads.publish(new Map([[WEB_NODE, snapshotWith(answering(old, 'old'))]]))
+    await sidecar.supervisor.start()
+    await answers(old, 'old')
+    const holder = createServer().listen(wanted, '127.0.0.1')
+    await once(holder, 'listening')
+    controller.ads.publish(new Map([[WEB_NODE, snapshotWith(answering(wanted, 'new'))]]))
+    const nack = await waitFor(() => controller.proxies.list()[0]?.nacks[0])
+    t.match(nack.message, /cannot bind/)
+    t.equal(await get(old), 'old', 'the refused one costs nothing')
+    t.match(sidecar.proxy.progress(), { isAccepted: false, listeners: 'missing' })
+
+    // Neither a new Envoy nor a new sidecar forgets what is kept.
+    const { restarts } = sidecar.supervisor.state()
+    process.kill(envoyPid(sidecar.paths.bootstrap), 'SIGKILL')
+    await waitFor(() => sidecar.supervisor.state().restarts > restarts)
+    await answers(old, 'old')
+    await sidecar.stop()
+    const next = await startTestSidecar(t, { dir, target: controller.target, identity })
+    await next.supervisor.start()
+    await answers(old, 'old')
+    await waitFor(() => next.proxy.progress().listeners === 'missing')
+    t.equal(await get(old), 'old')
+
+    holder.close()
+    await answers(wanted, 'new')
+    await waitFor(() => next.proxy.progress().isAccepted)
+    await waitFor(
+      () =>
+        get(old).then(
+          () => false,
+          () => true,
+        ),
+      { what: 'the old one to go' },
+    )
+    t.match(next.proxy.progress(), { listeners: 'there', refusals: [] })
+  },
+)
 
 function isAlive(pid: number): boolean {
   try {

@@ -190,7 +190,11 @@ export async function startTestSidecar(t: Pick<Test, 'teardown'>, options: TestS
     log,
   })
   const cache = new FileXdsCache(dir, log)
-  const proxy = new XdsProxy({ nodeId: WEB_NODE, upstream, downstream: envoyServer, cache, log })
+  const admin = new AdminClient(paths.adminSocket)
+  const isWarm = async () => (await admin.facts())?.warming === 0
+  const proxy = new XdsProxy({
+    ...{ nodeId: WEB_NODE, upstream, downstream: envoyServer, cache, isWarm, log },
+  })
   const bootstrap = buildBootstrap({
     nodeId: WEB_NODE,
     workload: 'shop/web',
@@ -207,7 +211,6 @@ export async function startTestSidecar(t: Pick<Test, 'teardown'>, options: TestS
     drainSeconds: 2,
     log,
   })
-  const admin = new AdminClient(paths.adminSocket)
   const supervisor = new EnvoySupervisor({
     launcher,
     admin,

@@ -239,7 +239,14 @@ function programmedFinding(subject: Subject): Finding {
   if (isWaiting || generation !== inForceGeneration) {
     return no('LastGood', `generation ${inForceGeneration} is programmed`)
   }
-  return { type, status: 'True', reason: 'Programmed', message: 'proxies are served with it' }
+  return { type, status: 'True', reason: 'Programmed', message: whoIsServed(subject) }
+}
+
+function whoIsServed({ workloads }: Subject): string {
+  if (workloads.length === 0) return 'published; no workload has it'
+  return workloads.some(({ proxy }) => proxy?.connected === true)
+    ? 'proxies are served with it'
+    : 'published; no proxy that it concerns is connected'
 }
 
 /** Of each workload whose proxy isn't given the newest, for it doesn't know all of it: why. */
@@ -277,7 +284,7 @@ export function nackProblems(
         field: '',
         message: `its proxy refused its ${typeUrl.split('.').at(-1)}: ${message}`,
         remedy:
-          'free the port, if it says so, or take the edit back; until then the last accepted stays',
+          'free the port, if it says so, or take the edit back; until then it keeps what it had accepted, a replaced port too until the rules change',
         ...(source === undefined ? {} : { source }),
       }),
     )

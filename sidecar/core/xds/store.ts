@@ -12,8 +12,10 @@ import {
   type XdsSnapshot,
 } from '../../../common/xds.ts'
 import { toXdsSnapshot } from '../../../common/xds-snapshot.ts'
+import { type Kept, keptBeside, type Resources } from './kept.ts'
+import { keyOf } from './key.ts'
 
-export type Resources = ReadonlyMap<TypeUrl, ReadonlyMap<string, XdsResource>>
+export type { Resources } from './kept.ts'
 
 export interface Refusal {
   readonly version: string
@@ -27,17 +29,15 @@ export interface XdsStore {
   readonly accepted: ReadonlyMap<string, XdsResource>
   /** Newest that Envoy NACKed, by `type name`. */
   readonly refused: ReadonlyMap<string, Refusal>
+  /** No longer wanted, and left with Envoy until what came in its place is proven (kept.ts), by `type name`. */
+  readonly kept: ReadonlyMap<string, Kept>
 }
 
 export function startStore(cached: Resources): XdsStore {
   const accepted = new Map<string, XdsResource>()
   for (const [typeUrl, resources] of cached)
     for (const resource of resources.values()) accepted.set(keyOf(typeUrl, resource.name), resource)
-  return { offered: new Map(), accepted, refused: new Map() }
-}
-
-export function keyOf(typeUrl: string, name: string): string {
-  return `${typeUrl} ${name}`
+  return { offered: new Map(), accepted, refused: new Map(), kept: new Map() }
 }
 
 export function noteSent(store: XdsStore, sent: SendEffect): XdsStore {
@@ -50,8 +50,10 @@ export function noteAcked(
   store: XdsStore,
   typeUrl: string,
   versions: ReadonlyMap<string, string>,
+  removed: readonly string[] = [],
 ): XdsStore {
   const accepted = new Map(store.accepted)
+  for (const name of removed) accepted.delete(keyOf(typeUrl, name))
   const refused = new Map(store.refused)
   for (const [name, version] of versions) {
     const key = keyOf(typeUrl, name)
@@ -69,7 +71,12 @@ export function noteNacked(
   message: string,
 ): XdsStore {
   const refused = new Map(store.refused)
-  for (const [name, version] of versions) refused.set(keyOf(typeUrl, name), { version, message })
+  for (const [name, version] of versions) {
+    const key = keyOf(typeUrl, name)
+    // A last good that is refused too doesn't make the newest, refused before, worth another try.
+    const isFallback = refused.has(key) && store.accepted.get(key)?.version === version
+    if (!isFallback) refused.set(key, { version, message })
+  }
   return { ...store, refused }
 }
 
@@ -117,31 +124,44 @@ export function forgetRefusalsOf(
   return { ...store, refused: new Map([...store.refused].filter(([key]) => !keys.has(key))) }
 }
 
-/** What Envoy is to have: what the controller sent, last good in place of refused, and the workload's own secret. */
+/**
+ * What Envoy is to have: what the controller sent, last good in place of refused, what is kept beside it, and the
+ * workload's own secret. The last good stays though it was refused once more: Envoy keeps what it has of it.
+ */
 export function effectiveSnapshot(
   desired: Resources,
   store: XdsStore,
   svidSecret: XdsResource | undefined,
 ): XdsSnapshot {
   const effective = new Map<TypeUrl, XdsResource[]>()
-  for (const [typeUrl, resources] of desired) {
-    const list: XdsResource[] = []
-    for (const resource of resources.values()) {
-      // The workload's certificate never comes from outside (DESIGN §1.2).
-      if (isSvidSecret(typeUrl, resource.name)) continue
-      const key = keyOf(typeUrl, resource.name)
-      const refusedVersion = store.refused.get(key)?.version
-      const good = resource.version === refusedVersion ? store.accepted.get(key) : resource
-      if (good !== undefined && good.version !== refusedVersion) list.push(good)
-    }
-    effective.set(typeUrl, list)
+  const add = (typeUrl: TypeUrl, list: readonly XdsResource[]) => {
+    // The workload's certificate never comes from outside (DESIGN §1.2).
+    const own = list.filter(({ name }) => !isSvidSecret(typeUrl, name))
+    effective.set(typeUrl, [...(effective.get(typeUrl) ?? []), ...own])
   }
+  for (const [typeUrl, resources] of desired)
+    add(
+      typeUrl,
+      [...resources.values()].flatMap((resource) => goodOf(store, typeUrl, resource) ?? []),
+    )
+  const listeners = effective.get(TYPE_URLS.listener) ?? []
+  for (const { typeUrl, resource } of keptBeside(store, listeners)) add(typeUrl, [resource])
   if (svidSecret !== undefined)
     effective.set(TYPE_URLS.secret, [...(effective.get(TYPE_URLS.secret) ?? []), svidSecret])
   return toXdsSnapshot(effective)
 }
 
-/** Last good of everything that is still wanted: what the cache keeps. */
+/** The resource itself, or the last good one if Envoy refused it. */
+function goodOf(
+  { accepted, refused }: XdsStore,
+  typeUrl: TypeUrl,
+  resource: XdsResource,
+): XdsResource | undefined {
+  const key = keyOf(typeUrl, resource.name)
+  return resource.version === refused.get(key)?.version ? accepted.get(key) : resource
+}
+
+/** Last good of everything that is still wanted or kept: what the cache keeps. */
 export function lastGood(desired: Resources, store: XdsStore): Resources {
   const good = new Map<TypeUrl, Map<string, XdsResource>>()
   for (const [typeUrl, resources] of desired) {
@@ -150,6 +170,8 @@ export function lastGood(desired: Resources, store: XdsStore): Resources {
       const resource = store.accepted.get(keyOf(typeUrl, name))
       if (resource !== undefined && !isSvidSecret(typeUrl, name)) list.set(name, resource)
     }
+    for (const one of store.kept.values())
+      if (one.typeUrl === typeUrl) list.set(one.resource.name, one.resource)
     if (list.size > 0) good.set(typeUrl, list)
   }
   return good

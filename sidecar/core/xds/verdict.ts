@@ -11,7 +11,9 @@ import {
 } from '../../../common/delta-xds/server.ts'
 import { SECRET_SVID, TYPE_URLS, type TypeUrl } from '../../../common/xds.ts'
 import { generationOf } from '../../../common/xds-snapshot.ts'
-import { isSvidSecret, keyOf, type Resources, type XdsStore } from './store.ts'
+import { isInbound, type Resources } from './kept.ts'
+import { keyOf } from './key.ts'
+import { isSvidSecret, type XdsStore } from './store.ts'
 
 export interface Verdict {
   readonly typeUrl: TypeUrl
@@ -23,10 +25,13 @@ export interface Verdict {
 export interface Progress {
   /** Content hash of what the controller sent: its snapshot's version. */
   readonly generation: string
-  /** Envoy has ACKed every resource of it that it uses. */
+  /** Envoy has ACKed every resource of it that it uses, and serves nothing that it replaces. */
   readonly isAccepted: boolean
-  /** There is a configuration, and Envoy has said of each of its listeners that it has it, or an earlier one, or refuses it. */
-  readonly hasListeners: boolean
+  /**
+   * `there`: Envoy has said of each listener that it has it, or an earlier one, or refuses it, and it has an inbound one
+   * if any is wanted. `missing`: it has said so and has none. `open`: it has still to say.
+   */
+  readonly listeners: 'there' | 'open' | 'missing'
   /** `type name: Envoy's words`, sorted. */
   readonly refusals: readonly string[]
 }
@@ -59,7 +64,7 @@ export function verdicts(streams: Streams): readonly Verdict[] {
 export function progressOf(streams: Streams): Progress {
   const desired = desiredOf(streams.upstream)
   const refusals: string[] = []
-  let isAccepted = streams.envoy !== undefined
+  let isAccepted = streams.envoy !== undefined && streams.store.kept.size === 0
   for (const [typeUrl, resources] of desired) {
     for (const { name, version } of resources.values()) {
       const fate = fateOf(typeUrl, name, version, streams)
@@ -72,20 +77,35 @@ export function progressOf(streams: Streams): Progress {
     isAccepted = false
     refusals.push(`Secret ${SECRET_SVID}: ${ownRefusal.message}`)
   }
-  const hasListeners = listenersAreThere(desired, streams)
-  return { generation: generationOf(desired), isAccepted, hasListeners, refusals: refusals.sort() }
+  const listeners = listenersOf(desired, streams)
+  return { generation: generationOf(desired), isAccepted, listeners, refusals: refusals.sort() }
 }
 
 /** One that is refused and was never had doesn't keep the others from serving; none at all is no proxy. */
-function listenersAreThere(desired: Resources, { envoy, store }: Streams): boolean {
+function listenersOf(desired: Resources, { envoy, store }: Streams): Progress['listeners'] {
   const isEmpty = ![...desired.values()].some((resources) => resources.size > 0)
-  if (envoy === undefined || isEmpty) return false
+  if (envoy === undefined || isEmpty) return 'open'
   const names = [...(desired.get(TYPE_URLS.listener)?.keys() ?? [])]
-  const held = names.filter((n) => heldVersion(envoy, TYPE_URLS.listener, n) !== undefined)
-  const isDecided = names.every(
-    (n) => held.includes(n) || store.refused.has(keyOf(TYPE_URLS.listener, n)),
-  )
-  return isDecided && (names.length === 0 || held.length > 0)
+  if (names.length === 0) return 'there'
+  const isHeld = (n: string) => heldVersion(envoy, TYPE_URLS.listener, n) !== undefined
+  const isRefused = (n: string) => store.refused.has(keyOf(TYPE_URLS.listener, n))
+  if (!names.every((n) => isHeld(n) || isRefused(n))) return 'open'
+  const inbound = names.filter(isInbound)
+  return (inbound.length > 0 ? inbound : names).some(isHeld) ? 'there' : 'missing'
+}
+
+/**
+ * Whether Envoy has taken a listener and all that any listener is made of: what was there in its place may go. It may
+ * still warm, which only Envoy knows.
+ */
+export function isListenerProven(streams: Streams, listener: string): boolean {
+  if (streams.envoy === undefined || !isIdle(streams.envoy)) return false
+  for (const [typeUrl, resources] of desiredOf(streams.upstream))
+    for (const { name, version } of resources.values()) {
+      if (typeUrl === TYPE_URLS.listener && name !== listener) continue
+      if (fateOf(typeUrl, name, version, streams) !== 'taken') return false
+    }
+  return true
 }
 
 export function desiredOf(upstream: ClientState): Resources {

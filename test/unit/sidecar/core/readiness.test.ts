@@ -6,7 +6,7 @@ const good: ReadinessInput = {
   isAnswering: true,
   hasIdentity: true,
   isSocketBound: true,
-  progress: { generation: 'g2', isAccepted: true, hasListeners: true, refusals: [] },
+  progress: { generation: 'g2', isAccepted: true, listeners: 'there', refusals: [] },
   envoy: {
     running: true,
     live: true,
@@ -42,7 +42,7 @@ t.test('what is missing makes it not ready', async (t) => {
     [{ bundleRevision: undefined }, /no policy bundle/],
     [{ isAnswering: false }, /being replaced/],
     [{ isSocketBound: false }, /socket for envoy is gone/],
-    [{ enforcedBefore: '', progress: { ...progress, hasListeners: false } }, /no listeners yet/],
+    [{ enforcedBefore: '', progress: { ...progress, listeners: 'open' } }, /no listeners yet/],
   ]
   for (const [part, detail] of rows) {
     const readiness = readinessOf({ ...good, ...part })
@@ -92,9 +92,23 @@ t.test('draining does not make it unready', async (t) => {
 
 t.test('a listener that is being added does not make it unready', async (t) => {
   t.equal(readinessOf({ ...good, envoy: { ...envoy, warming: 1 } }).ready, true)
-  const adding = { ...progress, isAccepted: false, hasListeners: false }
+  const adding = { ...progress, isAccepted: false, listeners: 'open' as const }
   t.equal(readinessOf({ ...good, progress: adding }).ready, true)
 })
+
+t.test(
+  'an Envoy that has refused all the listeners that it should have is not ready',
+  async (t) => {
+    const refusals = ['Listener inbound/80: cannot bind']
+    const lost = { ...progress, isAccepted: false, listeners: 'missing' as const, refusals }
+    t.match(readinessOf({ ...good, progress: lost }), {
+      ready: false,
+      enforcedGeneration: 'g1',
+      detail:
+        'envoy has none of the listeners that it should have; Listener inbound/80: cannot bind',
+    })
+  },
+)
 
 t.test('a dead Envoy enforces nothing', async (t) => {
   const dead = { ...envoy, running: false, live: false, reason: 'x' }

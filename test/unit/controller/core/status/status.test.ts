@@ -124,6 +124,16 @@ t.test('all is well', async (t) => {
   t.match(statusOf({}, ORDERS).conditions.Connected, { status: 'True', reason: 'Ready' })
 })
 
+t.test('Programmed says so when nobody is there to be served', async (t) => {
+  const message = (more: Partial<StatusInput>) => statusOf(more, P).conditions.Programmed?.message
+  t.equal(message({}), 'proxies are served with it')
+  t.equal(message({ proxies: [] }), 'published; no proxy that it concerns is connected')
+  t.equal(
+    message({ proxies: [proxy('orders', { connected: false }), proxy('web')] }),
+    'published; no proxy that it concerns is connected',
+  )
+})
+
 const problem: Problem = {
   code: 'ERR_FIELD_VALUE',
   object: { kind: 'AuthorizationPolicy', namespace: 'shop', name: 'p' },

@@ -55,9 +55,14 @@ t.test('serves nothing where nothing was ever good', async (t) => {
   t.equal(served(wanting(one), nacked(startStore(new Map()), one)), undefined)
 })
 
-t.test('does not serve again what was good once and is refused now', async (t) => {
+t.test('does not withdraw the last good because it was refused once more', async (t) => {
   const store = nacked(acked(startStore(new Map()), one), one)
-  t.equal(served(wanting(one), store), undefined)
+  t.equal(served(wanting(one), store), one.version)
+})
+
+t.test('a last good that is refused too does not bring the refused newest back', async (t) => {
+  const store = nacked(nacked(acked(startStore(new Map()), one), two), one)
+  t.equal(served(wanting(two), store), one.version)
 })
 
 t.test('an ACK clears the refusal of its version only', async (t) => {

@@ -26,7 +26,12 @@ import {
   startStore,
   type XdsStore,
 } from '../../../../../sidecar/core/xds/store.ts'
-import { desiredOf, progressOf, verdicts } from '../../../../../sidecar/core/xds/verdict.ts'
+import {
+  desiredOf,
+  isListenerProven,
+  progressOf,
+  verdicts,
+} from '../../../../../sidecar/core/xds/verdict.ts'
 
 const { listener, cluster, endpoint, secret } = TYPE_URLS
 const one = toXdsResource('a', Buffer.from('1'))
@@ -99,26 +104,26 @@ t.test('ACKs once Envoy has it', async (t) => {
   w.envoyAnswers()
   t.same(verdicts(w), [{ typeUrl: listener, nonce: '1', error: undefined }])
   const generation = generationOf(desiredOf(w.upstream))
-  t.same(progressOf(w), { generation, isAccepted: true, hasListeners: true, refusals: [] })
+  t.same(progressOf(w), { generation, isAccepted: true, listeners: 'there', refusals: [] })
 })
 
 t.test('Envoy has its listeners when it has said something of each, and has one', async (t) => {
   const w = new World()
-  t.equal(progressOf(w).hasListeners, false, 'there is no configuration')
+  t.equal(progressOf(w).listeners, 'open', 'there is no configuration')
   w.receive(listener, '1', [one])
   w.envoyAsks(listener)
-  t.equal(progressOf(w).hasListeners, false, 'it has said nothing')
+  t.equal(progressOf(w).listeners, 'open', 'it has said nothing')
   w.envoyAnswers()
-  t.equal(progressOf(w).hasListeners, true)
+  t.equal(progressOf(w).listeners, 'there')
   const refusing = new World()
   refusing.receive(listener, '1', [one])
   refusing.envoyAsks(listener)
   refusing.envoyAnswers('address in use')
-  t.equal(progressOf(refusing).hasListeners, false, 'it has none')
+  t.equal(progressOf(refusing).listeners, 'missing', 'it has none')
   const without = new World()
   without.receive(cluster, '1', [one])
   without.envoyAsks(cluster)
-  t.equal(progressOf(without).hasListeners, true, 'none is wanted')
+  t.equal(progressOf(without).listeners, 'there', 'none is wanted')
 })
 
 t.test('NACKs in Envoy’s words, with the name', async (t) => {
@@ -195,4 +200,31 @@ t.test('a refused own secret is said, and nothing counts as accepted', async (t)
     isAccepted: false,
     refusals: ['Secret default: key does not match'],
   })
+})
+
+t.test('nothing counts as accepted while what it replaces still serves', async (t) => {
+  const w = new World()
+  w.receive(listener, '1', [one])
+  w.envoyAsks(listener)
+  w.envoyAnswers()
+  w.envoyAsks(cluster)
+  w.envoyAnswers()
+  t.ok(isListenerProven(w, 'a'))
+  const old = toXdsResource('old', Buffer.from('old'))
+  const kept = { typeUrl: listener, resource: old, waitsFor: new Set(['a']) }
+  w.store = { ...w.store, kept: new Map([['x', kept]]) }
+  t.equal(progressOf(w).isAccepted, false)
+})
+
+t.test('a listener is proven with all that it is made of, or not', async (t) => {
+  const w = new World()
+  w.receive(listener, '1', [one])
+  w.envoyAsks(listener)
+  t.notOk(isListenerProven(w, 'a'), 'Envoy has said nothing')
+  w.envoyAnswers()
+  w.receive(cluster, '2', [two])
+  w.envoyAsks(cluster)
+  t.notOk(isListenerProven(w, 'a'), 'its cluster is on its way')
+  w.envoyAnswers('bad')
+  t.notOk(isListenerProven(w, 'a'), 'its cluster is refused')
 })

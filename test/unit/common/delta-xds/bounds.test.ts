@@ -73,6 +73,23 @@ t.test('splits what is larger than a response, and withholds what depends on it'
   t.same(names, ['b', 'c', 'l'])
 })
 
+t.test(
+  'what is removed goes with the last of several responses, not before what comes in its place',
+  async (t) => {
+    const before = toXdsSnapshot(new Map([[listener, [big('old', 10)]]]))
+    const after = toXdsSnapshot(new Map([[listener, [big('a'), big('b')]]]))
+    const first = run(fresh(), [
+      { kind: 'snapshot', snapshot: before },
+      request(listener, { subscribe: ['*'] }),
+      request(listener, { nonce: 'n-1' }),
+      { kind: 'snapshot', snapshot: after },
+    ])
+    t.match(first.sent[1], { resources: [{ name: 'a' }], removed: [] })
+    const second = run(first.state, [request(listener, { nonce: 'n-2' })])
+    t.match(second.sent, [{ resources: [{ name: 'b' }], removed: ['old'] }])
+  },
+)
+
 t.test('sends one resource that is larger than a response alone', async (t) => {
   const snapshot = toXdsSnapshot(new Map([[cluster, [big('a', 3 * MIB), big('b', 10)]]]))
   const { sent } = run(fresh(), [{ kind: 'snapshot', snapshot }, request(cluster)])

@@ -421,6 +421,19 @@ t.test('adds and removes listeners in one response: an address may change hands'
   t.same(brief(s.snapshot({ [listener]: { new: '1' } })), ['Listener:new@1,-old'])
 })
 
+t.test(
+  'removes nothing of a type that has something refused: it may be what comes in its place',
+  async (t) => {
+    const s = new Stream()
+    s.settle({ [cluster]: { old: '1' } }, [cluster])
+    const [sent] = s.snapshot({ [cluster]: { new: '1' } })
+    t.same(brief(sent === undefined ? [] : [sent]), ['Cluster:new@1'])
+    t.same(sends(s.nack(sent)), [])
+    const [again] = s.retry(cluster, ['new'])
+    t.same(brief(sends(s.ack(again))), ['Cluster:-old'])
+  },
+)
+
 t.test('keeps a cluster while the listener that drops it is refused', async (t) => {
   const s = new Stream()
   s.settle({ [cluster]: { x: '1' }, [listener]: { l: '1' } }, [cluster, listener])

@@ -124,7 +124,7 @@ function alike(names: readonly string[], name: string): readonly string[] {
 }
 
 /** Outbound ones, captured ones too, are named so; the rest is what an inbound port is made of. */
-export function isInbound(listener: string): boolean {
+function isInbound(listener: string): boolean {
   return !listener.startsWith('outbound')
 }
 

@@ -11,7 +11,7 @@ import {
 } from '../../../common/delta-xds/server.ts'
 import { SECRET_SVID, TYPE_URLS, type TypeUrl } from '../../../common/xds.ts'
 import { generationOf } from '../../../common/xds-snapshot.ts'
-import { isInbound, type Resources } from './kept.ts'
+import type { Resources } from './kept.ts'
 import { keyOf } from './key.ts'
 import { isSvidSecret, type XdsStore } from './store.ts'
 
@@ -90,7 +90,8 @@ function listenersOf(desired: Resources, { envoy, store }: Streams): Progress['l
   const isHeld = (n: string) => heldVersion(envoy, TYPE_URLS.listener, n) !== undefined
   const isRefused = (n: string) => store.refused.has(keyOf(TYPE_URLS.listener, n))
   if (!names.every((n) => isHeld(n) || isRefused(n))) return 'open'
-  const inbound = names.filter(isInbound)
+  // Internal ones, behind a port, don't count: they need none.
+  const inbound = names.filter((n) => n.startsWith('inbound/'))
   return (inbound.length > 0 ? inbound : names).some(isHeld) ? 'there' : 'missing'
 }
 

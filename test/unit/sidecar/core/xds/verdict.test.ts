@@ -228,3 +228,14 @@ t.test('a listener is proven with all that it is made of, or not', async (t) => 
   w.envoyAnswers('bad')
   t.notOk(isListenerProven(w, 'a'), 'its cluster is refused')
 })
+
+t.test('what stands behind a refused port is no inbound listener', async (t) => {
+  const w = new World()
+  const port = toXdsResource('inbound/80', Buffer.from('1'))
+  w.receive(listener, '1', [port])
+  w.envoyAsks(listener)
+  w.envoyAnswers('cannot bind')
+  w.receive(listener, '2', [toXdsResource('decide/80/tls', Buffer.from('1'))])
+  w.envoyAnswers()
+  t.equal(progressOf(w).listeners, 'missing')
+})

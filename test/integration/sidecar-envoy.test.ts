@@ -90,11 +90,11 @@ t.test('a refusal is told in Envoy’s words, and the old stays', async (t) => {
   t.equal(await get(a), 'a1')
   t.notOk(sidecar.proxy.progress().isAccepted)
 
-  const cached = [...((await sidecar.cache.read(WEB_NODE)).values().next().value?.values() ?? [])]
-  t.ok(
-    cached.some((r) => r.version === answering(a, 'a1').version),
-    'the last good is cached',
-  )
+  const isCached = async () =>
+    [...(await sidecar.cache.read(WEB_NODE)).values()].some(
+      (list) => list.get(`inbound/${a}`)?.version === answering(a, 'a1').version,
+    )
+  await waitFor(isCached, { what: 'the last good to be cached' })
   const fixed = snapshotWith(answering(a, 'a3'), answering(b, 'b2'))
   controller.ads.publish(new Map([[WEB_NODE, fixed]]))
   await answers(a, 'a3')

@@ -159,9 +159,11 @@ function linesOf(file: string): readonly Record<string, unknown>[] {
 }
 
 async function accessLogs(t: Test, stack: Stack, file: string): Promise<void> {
+  // That passed: while the stack started, it may have been denied.
   const find = (direction: string, workload: string, path: string) =>
     linesOf(file).find(
       (line) =>
+        line.status === 200 &&
         line.direction === direction &&
         line.path === path &&
         (line.labels as { workload: string }).workload === workload,

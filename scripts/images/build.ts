@@ -69,7 +69,7 @@ async function imagesOf(root: string): Promise<Image[]> {
     '/usr/bin/node',
     ...flags,
     ...more,
-    '/postern/cli/main.ts',
+    '/postern/cli/main.js',
   ]
   const program = { tag, env: { ...ENV, ...env }, user: USER }
   return [

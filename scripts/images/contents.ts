@@ -5,14 +5,14 @@
  */
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
+import { build } from '../build.ts'
 import { run } from '../tools/run.ts'
 import type { Entries, Entry } from './layer.ts'
 import { file, libraryFolders, programWithLibraries } from './libraries.ts'
 
 const APP = '/postern'
-/** What the two programs and the command line read; types are erased at the start. */
-const CODE =
-  /^(?:package\.json|LICENSE|(?:cli|common|controller|host|sidecar)\/.*\.ts|proto\/gen\/.*\.js)$/
+/** What the two programs and the command line read. */
+const CODE = /^(?:package\.json|LICENSE|(?:cli|common|controller|host|sidecar|proto)\/.*\.js)$/
 /** Of a package: what only its own authors and compilers read, and native add-ons of another runtime (Bare). */
 const NOT_RUN =
   /(?:^|\/)(?:\.[^/]+|tsconfig[^/]*\.json|[^/]+\.(?:[cm]?ts|map|md|markdown|flow|bare|tgz|h|hh|cc|c|cpp|gyp|lock|sh))$|^(?:tests?|__tests__|docs?|examples?|benchmarks?|bench|prebuilds|src\/test)\//i
@@ -38,11 +38,12 @@ export async function runtimeLayer(root: string): Promise<Entries> {
   ])
 }
 
-/** The code and its production dependencies. */
+/** The code, built anew, and its production dependencies. */
 export async function appLayer(root: string): Promise<Entries> {
   const entries = new Map<string, Entry>()
-  for (const path of await sourcesOf(root))
-    entries.set(join(APP, path), file(join(root, path), false))
+  const built = await build()
+  for (const path of filesBelow(built).filter((one) => CODE.test(one)))
+    entries.set(join(APP, path), file(join(built, path), false))
   const listed = await run('npm', ['ls', '--omit=dev', '--all', '--parseable'], { cwd: root })
   for (const folder of listed.toString().trim().split('\n').slice(1)) {
     const at = relative(root, folder)
@@ -77,13 +78,6 @@ export async function nftLayer(nft: string): Promise<Entries> {
 
 function isRun(path: string): boolean {
   return LICENCES.test(path) || !NOT_RUN.test(path)
-}
-
-/** By git where there is one, so that nothing is shipped that is not in the repository. */
-async function sourcesOf(root: string): Promise<string[]> {
-  const listed = await run('git', ['ls-files', '-z', '--cached'], { cwd: root })
-  const paths = listed.toString().split('\0')
-  return paths.filter((path) => CODE.test(path) && existsSync(join(root, path)))
 }
 
 /** Relative paths of all files of a package, without the packages that lie in its own node_modules. */

@@ -131,6 +131,19 @@ export function shutOutBy(takenBackAt: number, absences: readonly Outage[]): num
     : Math.max(takenBackAt, missed.to + RECONNECT_MS) + ENFORCED_MS
 }
 
+/** How long after the bound the last of `late` came, milliseconds. */
+export function worstDelay(
+  late: readonly number[],
+  granted: readonly Outage[],
+  absences: readonly Outage[],
+): number {
+  const delayOf = (at: number) => {
+    const last = granted.findLast(({ from }) => from <= at)
+    return last === undefined ? at : at - shutOutBy(last.to, absences)
+  }
+  return Math.max(0, ...late.map(delayOf))
+}
+
 /** Takings-back that are judged from the controller's return. */
 export function missedBy(granted: readonly Outage[], absences: readonly Outage[]): number {
   return granted.filter(({ to }) => shutOutBy(to, absences) !== to + ENFORCED_MS).length

@@ -15,6 +15,7 @@ import {
   type Outage,
   type Tally,
   unexcused,
+  worstDelay,
 } from './churn-callers.ts'
 import { type EditKind, edited, pickEdit, seededChance } from './churn-edits.ts'
 import { bringUp, type Kill, type KillKind, kill, takeDown } from './churn-kills.ts'
@@ -211,6 +212,7 @@ function claimsOfCalls(callers: ChurnCallers, churn: Churn): Claim[] {
   const victim = unexcused(callers.toVictim.wrong, churn.outages)
   const late = lateGuests(callers.guestAllowedAt, churn.granted, churn.absences)
   const takenBack = churn.granted.filter(({ to }) => Number.isFinite(to))
+  const worst = worstDelay(late, churn.granted, churn.absences)
   const missed = missedBy(takenBack, churn.absences)
   return [
     ...callers.allowed.map((kept) =>
@@ -235,7 +237,7 @@ function claimsOfCalls(callers: ChurnCallers, churn: Churn): Claim[] {
     timedClaim(
       `guests are shut out within 1 s of each of ${takenBack.length} takings-back (${callers.guestCalls} calls); of the ${missed} that the killed controller missed, within 6 s of its return, 5 s of which a sidecar may wait to connect`,
       late.length === 0,
-      `${late.length} later; ${callers.guestAllowedAt.length} let in while granted`,
+      `${late.length} later${late.length === 0 ? '' : `, the last by ${worst.toFixed(0)} ms`}; ${callers.guestAllowedAt.length} let in while granted`,
     ),
   ]
 }

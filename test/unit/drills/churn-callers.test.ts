@@ -1,6 +1,6 @@
 /** By when a guest must be shut out again, and who came later. */
 import t from 'tap'
-import { lateGuests, missedBy, shutOutBy } from '../../../drills/churn-callers.ts'
+import { lateGuests, missedBy, shutOutBy, worstDelay } from '../../../drills/churn-callers.ts'
 
 const absence = { from: 10_000, to: 13_000 }
 
@@ -22,4 +22,6 @@ t.test('who was never granted is late always; nobody is before a grant', async (
   t.same(lateGuests([10_701], granted, []), [10_701], 'no controller was away')
   t.equal(missedBy(granted, [absence]), 1)
   t.equal(missedBy(granted, []), 0)
+  t.equal(worstDelay([10_701, 10_800], granted, []), 100)
+  t.equal(worstDelay([], granted, []), 0)
 })

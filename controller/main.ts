@@ -19,7 +19,7 @@ import { clearTemp, findLostGenerations, preparePlaces } from './places.ts'
 import { History } from './runtime/history.ts'
 import { Reconciler } from './runtime/reconcile.ts'
 import { StatusBoard } from './runtime/status-board.ts'
-import { createSources, type Sources } from './sources.ts'
+import { createFileSources, type SourceParts, type Sources } from './sources.ts'
 import { measured } from './telemetry.ts'
 
 const DEFAULT_OPA = join(import.meta.dirname, '../.tools/opa')
@@ -76,7 +76,7 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
     log.warn({ code: 'ERR_STATE_CORRUPT', remedy }, 'accepted generations are gone')
   const failed = Promise.withResolvers<never>()
   const objects = () => core.board.objects()
-  const sources = createSources(config, { clock, log, objects })
+  const sources = await openSources(config, { clock, log, objects })
   const core: Core = joinCore(config, { log, sources, fail: failed.reject })
   const { entrance, reconciler, board } = core
   const { admin, health } = createFaces(core, { config, clock, log })
@@ -99,6 +99,13 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
     await health.stop()
     await sources.stop()
   }
+}
+
+/** Rejects with ERR_CONFIG. */
+async function openSources(config: Config, parts: SourceParts): Promise<Sources> {
+  if (config.source === 'files') return createFileSources(config)
+  const { createKubernetesSources } = await import('./kubernetes-sources.ts')
+  return createKubernetesSources(config, parts)
 }
 
 interface Joined {

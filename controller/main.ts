@@ -15,11 +15,12 @@ import { FileGenerationStore } from './adapters/state/generation-store.ts'
 import { type Config, parseConfig } from './config.ts'
 import { Entrance } from './entrance.ts'
 import { type Core, createFaces } from './faces.ts'
+import { openSources } from './open-sources.ts'
 import { clearTemp, findLostGenerations, preparePlaces } from './places.ts'
 import { History } from './runtime/history.ts'
 import { Reconciler } from './runtime/reconcile.ts'
 import { StatusBoard } from './runtime/status-board.ts'
-import { createFileSources, type SourceParts, type Sources } from './sources.ts'
+import type { Sources } from './sources.ts'
 import { measured } from './telemetry.ts'
 
 const DEFAULT_OPA = join(import.meta.dirname, '../.tools/opa')
@@ -99,13 +100,6 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
     await health.stop()
     await sources.stop()
   }
-}
-
-/** Rejects with ERR_CONFIG. */
-async function openSources(config: Config, parts: SourceParts): Promise<Sources> {
-  if (config.source === 'files') return createFileSources(config)
-  const { createKubernetesSources } = await import('./kubernetes-sources.ts')
-  return createKubernetesSources(config, parts)
 }
 
 interface Joined {

@@ -1,11 +1,9 @@
 /**
- * Where objects come from, part of the composition root: a folder of manifests, or the Kubernetes API.
- * In: the configuration. Out: what the reconciler reads, and how it comes up and ends. `kubernetes-sources.ts` has the other one.
+ * What the composition root needs of where objects come from: what the reconciler reads, and how it comes up and ends.
+ * `open-sources.ts` opens a folder of manifests or the Kubernetes API.
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../common/clock.ts'
-import { ManifestFolder } from './adapters/files/folder.ts'
-import type { Config } from './config.ts'
 import type { PodWitness } from './runtime/identity/ports.ts'
 import type { ClusterSource, ManifestSource } from './runtime/ports.ts'
 import type { StatusWriter, StatusWriterOptions } from './runtime/status-writer.ts'
@@ -26,9 +24,4 @@ export interface SourceParts {
   readonly log: Logger
   /** With their status. */
   readonly objects: StatusWriterOptions['objects']
-}
-
-export function createFileSources({ manifests: folder }: Pick<Config, 'manifests'>): Sources {
-  const manifests = new ManifestFolder({ folder })
-  return { manifests, ready: async () => {}, stop: async () => {} }
 }

@@ -76,8 +76,7 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
   if (remedy !== undefined)
     log.warn({ code: 'ERR_STATE_CORRUPT', remedy }, 'accepted generations are gone')
   const failed = Promise.withResolvers<never>()
-  const objects = () => core.board.objects()
-  const sources = await openSources(config, { clock, log, objects })
+  const sources = await openSources(config, { clock, log, objects: () => core.board.objects() })
   const core: Core = joinCore(config, { log, sources, fail: failed.reject })
   const { entrance, reconciler, board } = core
   const { admin, health } = createFaces(core, { config, clock, log })

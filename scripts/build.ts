@@ -18,7 +18,9 @@ export async function build(target = DIST): Promise<string> {
   const fresh = mkdtempSync(`${target}.`)
   try {
     const tsc = join(ROOT, 'node_modules/.bin/tsc')
-    await run(tsc, ['-p', join(ROOT, 'tsconfig.build.json'), '--outDir', fresh])
+    const args = ['-p', join(ROOT, 'tsconfig.build.json'), '--outDir', fresh]
+    // A test runner puts its loader into every child's NODE_OPTIONS; it is not for the compiler.
+    await run('env', ['-u', 'NODE_OPTIONS', tsc, ...args])
     for (const name of FILES) cpSync(join(ROOT, name), join(fresh, name), { recursive: true })
     const isCode = (path: string) => !path.endsWith('.d.ts')
     cpSync(join(ROOT, 'proto/gen'), join(fresh, 'proto/gen'), { recursive: true, filter: isCode })

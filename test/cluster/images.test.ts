@@ -72,7 +72,7 @@ t.test('images', { skip: why ?? false }, async (t) => {
   await t.test('the controller’s says its version, as its entry point', async (t) => {
     const container = { image: image('controller'), args: ['version'], securityContext: RESTRICTED }
     await ask(['apply', '-f', '-'], pod('images', 'version', container))
-    t.match(await said('images', 'version'), /^postern \d+\.\d+\.\d+ \(node 26\./)
+    t.match(await said('images', 'version'), /^postern \d+\.\d+\.\d+(?:-[a-z]+)? \(node 26\./)
   })
 
   for (const name of ['controller', 'sidecar'])

@@ -3,11 +3,13 @@
  * edit, when the last one has it, and what it costs; what of it grows with what exists. Writes its part of
  * docs/performance.md; ends with 1 when a claim doesn't hold. `FLEET`: proxies of the largest run, 0 for none.
  */
+
 import { execFileSync } from 'node:child_process'
 import os from 'node:os'
 import type { MeshSize } from './fleet/mesh.ts'
-import { formatFleet, toRunRow, writeFleet } from './fleet/page.ts'
+import { formatFleet, toRunRow } from './fleet/page.ts'
 import { type RunResult, runFleet } from './fleet/run.ts'
+import { writePart } from './page.ts'
 
 const ROUNDS = 5
 const WORKLOADS_A_SERVICE = 5
@@ -52,7 +54,7 @@ if (import.meta.main) {
   const large = largeSize()
   const largeResult = large && (await measure(large, LARGE_ROUNDS))
   const { text, holds } = formatFleet(before, { main, growth, large: largeResult })
-  writeFleet(text)
+  writePart('fleet', text)
   process.stdout.write(`${text}\n`)
   process.exitCode = holds ? 0 : 1
 }

@@ -2,13 +2,8 @@
  * The figures of bench/rules.ts as the marked part of docs/performance.md.
  * In: results. Out: Markdown, and whether the claim holds; the rest of the page is left alone.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import type { By } from './rule-sets.ts'
 
-const PAGE = fileURLToPath(new URL('../docs/performance.md', import.meta.url))
-const BEGIN = '<!-- rules:begin -->'
-const END = '<!-- rules:end -->'
 const CLAIM_US = 3
 
 /** The last of n rules matches (`hit`) or none does; the same beside a policy in Rego; the flat list. */
@@ -67,16 +62,4 @@ function toRows({ size, cells }: SizeResult): string[] {
     })
     return `| ${size.toLocaleString('en')} | ${by} | ${shown.join(' | ')} |`
   })
-}
-
-/** Puts the text between its marks; makes page and marks when they aren't there. */
-export function writeRules(text: string): void {
-  const page = existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '# Performance\n'
-  const [begin, end] = [page.indexOf(BEGIN), page.indexOf(END)]
-  const part = `${BEGIN}\n${text}\n${END}`
-  const isThere = begin !== -1 && end > begin
-  const next = isThere
-    ? `${page.slice(0, begin)}${part}${page.slice(end + END.length)}`
-    : `${page.trimEnd()}\n\n${part}\n`
-  writeFileSync(PAGE, next)
 }

@@ -5,6 +5,7 @@
  * connections that stay open, and the cheapest twentieth of the rounds tells the cost: what the machine does beside it only adds.
  * Where a process has its memory makes half a microsecond, to the last round: so the middle one of several Envoys counts.
  */
+
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -17,9 +18,10 @@ import { type Scope, withScope } from '../test/kit/differential/scope.ts'
 import { H2Load, type HeaderPair } from '../test/kit/h2-raw.ts'
 import { freePorts } from '../test/kit/ports.ts'
 import { tempDir } from '../test/kit/tempdir.ts'
+import { writePart } from './page.ts'
 import { type By, makeFlat, makeRules, pathOf, principalOf, withRego } from './rule-sets.ts'
 import { type BedListener, buildBed, type Filters } from './rules-bed.ts'
-import { type Cell, formatRules, type Shape, type SizeResult, writeRules } from './rules-page.ts'
+import { type Cell, formatRules, type Shape, type SizeResult } from './rules-page.ts'
 
 const SIZES = (process.env.SIZES ?? '10,100,1000,10000').split(',').map(Number)
 const ROUNDS = Number(process.env.ROUNDS ?? 40)
@@ -195,7 +197,7 @@ if (import.meta.main) {
     results.push(toMiddle(runs))
   }
   const { text, holds } = formatRules(before, results)
-  writeRules(text)
+  writePart('rules', text)
   process.stdout.write(`${text}\n`)
   process.exitCode = holds ? 0 : 1
 }

@@ -2,15 +2,9 @@
  * The figures of bench/fleet.ts as the marked part of docs/performance.md, and which of its claims hold.
  * In: results. Out: Markdown; the rest of the page is left alone.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { quantile } from '../../demo/load.ts'
 import type { EditResult } from './fleet.ts'
 import type { RunResult } from './run.ts'
-
-const PAGE = fileURLToPath(new URL('../../docs/performance.md', import.meta.url))
-const BEGIN = '<!-- fleet:begin -->'
-const END = '<!-- fleet:end -->'
 
 const MAX_ACK_MS = 1000
 const MAX_RSS_MIB = 400
@@ -153,16 +147,4 @@ export function toRunRow(run: RunResult): string {
 
 function n(value: number): string {
   return value.toLocaleString('en')
-}
-
-/** Puts the text between its marks; makes page and marks when they aren't there. */
-export function writeFleet(text: string): void {
-  const page = existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '# Performance\n'
-  const [begin, end] = [page.indexOf(BEGIN), page.indexOf(END)]
-  const part = `${BEGIN}\n${text}\n${END}`
-  const isThere = begin !== -1 && end > begin
-  const next = isThere
-    ? `${page.slice(0, begin)}${part}${page.slice(end + END.length)}`
-    : `${page.trimEnd()}\n\n${part}\n`
-  writeFileSync(PAGE, next)
 }

@@ -8,8 +8,7 @@
  *   the capture port itself                         → closed: whoever connects to it was not redirected
  *   any other port                                  → TCP, by the workload's own mode, to where it was meant
  */
-import { create, type DescMessage, type MessageInitShape } from '@bufbuild/protobuf'
-import { anyPack, StringValueSchema } from '@bufbuild/protobuf/wkt'
+import { create } from '@bufbuild/protobuf'
 import type { Cluster } from '../../../proto/gen/envoy/config/cluster/v3/cluster_pb.js'
 import { TrafficDirection } from '../../../proto/gen/envoy/config/core/v3/base_pb.js'
 import {
@@ -28,10 +27,6 @@ import { OriginalDstSchema } from '../../../proto/gen/envoy/extensions/filters/l
 import { TlsInspectorSchema } from '../../../proto/gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js'
 import { DestinationPortInputSchema } from '../../../proto/gen/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js'
 import {
-  type TypedExtensionConfig,
-  TypedExtensionConfigSchema,
-} from '../../../proto/gen/xds/core/v3/extension_pb.js'
-import {
   type Matcher,
   type Matcher_OnMatch,
   Matcher_OnMatchSchema,
@@ -40,7 +35,7 @@ import {
 import type { InboundCapture, InboundPort } from '../model/mesh.ts'
 import { buildChainMatcher } from './chain-matcher.ts'
 import { buildAppSource, buildBlockedCluster, buildPassedCluster } from './cluster.ts'
-import { duration, pack, socketAddress } from './encode.ts'
+import { duration, extension, pack, socketAddress, toChain } from './encode.ts'
 import type { Callee } from './http-connection-manager.ts'
 import * as limits from './limits.ts'
 import { buildChain } from './listener-inbound.ts'
@@ -117,7 +112,7 @@ function buildPortMatcher(capture: InboundCapture, ports: readonly InboundPort[]
   const other = ports.find(({ port }) => port === OTHER_PORT)
   const map = {
     ...Object.fromEntries(named.map((port) => [String(port.port), toTransport(port)])),
-    [String(capture.port)]: toClosed(),
+    [String(capture.port)]: toChain(CLOSED),
   }
   return create(MatcherSchema, {
     matcherType: {
@@ -127,18 +122,13 @@ function buildPortMatcher(capture: InboundCapture, ports: readonly InboundPort[]
         treeType: { case: 'exactMatchMap', value: { map } },
       },
     },
-    onNoMatch: other === undefined ? toClosed() : toTransport(other),
+    onNoMatch: other === undefined ? toChain(CLOSED) : toTransport(other),
   })
 }
 
 function toTransport(port: InboundPort): Matcher_OnMatch {
   const matcher = buildChainMatcher(port.mtls, (transport) => chainName(port, transport))
   return create(Matcher_OnMatchSchema, { onMatch: { case: 'matcher', value: matcher } })
-}
-
-function toClosed(): Matcher_OnMatch {
-  const value = extension(CLOSED, StringValueSchema, { value: CLOSED })
-  return create(Matcher_OnMatchSchema, { onMatch: { case: 'action', value } })
 }
 
 /** On a port that takes no TLS nobody may have to wait for it: a client of a server-first app sends nothing. */
@@ -188,16 +178,5 @@ function anyOf(
 function not(rule: ListenerFilterChainMatchPredicate): ListenerFilterChainMatchPredicate {
   return create(ListenerFilterChainMatchPredicateSchema, {
     rule: { case: 'notMatch', value: rule },
-  })
-}
-
-function extension<D extends DescMessage>(
-  name: string,
-  schema: D,
-  init: MessageInitShape<D>,
-): TypedExtensionConfig {
-  return create(TypedExtensionConfigSchema, {
-    name,
-    typedConfig: anyPack(schema, create(schema, init)),
   })
 }

@@ -9,16 +9,11 @@
  *   the capture port itself                              → closed: it would call itself without end
  *   anything else                                        → unknown: closed or passed, as the Mesh says
  */
-import { create, type DescMessage, type MessageInitShape } from '@bufbuild/protobuf'
-import { anyPack, StringValueSchema } from '@bufbuild/protobuf/wkt'
+import { create } from '@bufbuild/protobuf'
 import {
   DestinationIPInputSchema,
   DestinationPortInputSchema,
 } from '../../../proto/gen/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js'
-import {
-  type TypedExtensionConfig,
-  TypedExtensionConfigSchema,
-} from '../../../proto/gen/xds/core/v3/extension_pb.js'
 import {
   type Matcher,
   type Matcher_OnMatch,
@@ -27,6 +22,7 @@ import {
 } from '../../../proto/gen/xds/type/matcher/v3/matcher_pb.js'
 import type { Capture } from '../model/mesh.ts'
 import { BLOCKED, directName, hostName, PASSED, plainDirectName, vipName } from './capture-names.ts'
+import { extension, toChain } from './encode.ts'
 
 /** Port number → chain. */
 type Ports = Map<number, string>
@@ -90,21 +86,4 @@ function matchPort(ports: Ports, otherwise: string): Matcher {
 
 function toNested(matcher: Matcher): Matcher_OnMatch {
   return create(Matcher_OnMatchSchema, { onMatch: { case: 'matcher', value: matcher } })
-}
-
-function toChain(name: string): Matcher_OnMatch {
-  return create(Matcher_OnMatchSchema, {
-    onMatch: { case: 'action', value: extension(name, StringValueSchema, { value: name }) },
-  })
-}
-
-function extension<D extends DescMessage>(
-  name: string,
-  schema: D,
-  init: MessageInitShape<D>,
-): TypedExtensionConfig {
-  return create(TypedExtensionConfigSchema, {
-    name,
-    typedConfig: anyPack(schema, create(schema, init)),
-  })
 }

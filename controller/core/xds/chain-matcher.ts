@@ -7,24 +7,18 @@
  *   DISABLE     everything → plaintext
  */
 import { create, type DescMessage, type MessageInitShape } from '@bufbuild/protobuf'
-import { anyPack, StringValueSchema } from '@bufbuild/protobuf/wkt'
 import {
   ApplicationProtocolInputSchema,
   TransportProtocolInputSchema,
 } from '../../../proto/gen/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js'
 import {
-  type TypedExtensionConfig,
-  TypedExtensionConfigSchema,
-} from '../../../proto/gen/xds/core/v3/extension_pb.js'
-import {
   type Matcher,
   type Matcher_MatcherList_Predicate,
   Matcher_MatcherList_PredicateSchema,
-  type Matcher_OnMatch,
-  Matcher_OnMatchSchema,
   MatcherSchema,
 } from '../../../proto/gen/xds/type/matcher/v3/matcher_pb.js'
 import type { MtlsMode } from '../model/mesh.ts'
+import { extension, toChain } from './encode.ts'
 import { MESH_ALPN, type Transport } from './names.ts'
 
 /** `nameOf`: what the chain of a transport is called. */
@@ -32,18 +26,18 @@ export function buildChainMatcher(
   mode: MtlsMode,
   nameOf: (transport: Transport) => string = (transport) => transport,
 ): Matcher {
-  const toChain = (transport: Transport) => onMatch(nameOf(transport))
-  if (mode === 'DISABLE') return create(MatcherSchema, { onNoMatch: toChain('plaintext') })
+  const to = (transport: Transport) => toChain(nameOf(transport))
+  if (mode === 'DISABLE') return create(MatcherSchema, { onNoMatch: to('plaintext') })
   const matchers =
     mode === 'STRICT'
-      ? [{ predicate: isTls(), onMatch: toChain('tls') }]
+      ? [{ predicate: isTls(), onMatch: to('tls') }]
       : [
-          { predicate: both(isTls(), offersMeshAlpn()), onMatch: toChain('tls') },
-          { predicate: isTls(), onMatch: toChain('passthrough') },
+          { predicate: both(isTls(), offersMeshAlpn()), onMatch: to('tls') },
+          { predicate: isTls(), onMatch: to('passthrough') },
         ]
   return create(MatcherSchema, {
     matcherType: { case: 'matcherList', value: { matchers } },
-    ...(mode === 'STRICT' ? {} : { onNoMatch: toChain('plaintext') }),
+    ...(mode === 'STRICT' ? {} : { onNoMatch: to('plaintext') }),
   })
 }
 
@@ -89,22 +83,5 @@ function single(
       case: 'singlePredicate',
       value: { input: extension(name, input, {}), matcher: { case: 'valueMatch', value } },
     },
-  })
-}
-
-function onMatch(name: string): Matcher_OnMatch {
-  return create(Matcher_OnMatchSchema, {
-    onMatch: { case: 'action', value: extension(name, StringValueSchema, { value: name }) },
-  })
-}
-
-function extension<D extends DescMessage>(
-  name: string,
-  schema: D,
-  init: MessageInitShape<D>,
-): TypedExtensionConfig {
-  return create(TypedExtensionConfigSchema, {
-    name,
-    typedConfig: anyPack(schema, create(schema, init)),
   })
 }

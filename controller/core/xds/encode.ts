@@ -5,7 +5,13 @@ import {
   type MessageInitShape,
   type MessageShape,
 } from '@bufbuild/protobuf'
-import { type Any, anyPack, type Duration, DurationSchema } from '@bufbuild/protobuf/wkt'
+import {
+  type Any,
+  anyPack,
+  type Duration,
+  DurationSchema,
+  StringValueSchema,
+} from '@bufbuild/protobuf/wkt'
 import { type Address, AddressSchema } from '../../../proto/gen/envoy/config/core/v3/address_pb.js'
 import {
   ApiVersion,
@@ -16,6 +22,14 @@ import {
   type SdsSecretConfig,
   SdsSecretConfigSchema,
 } from '../../../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js'
+import {
+  type TypedExtensionConfig,
+  TypedExtensionConfigSchema,
+} from '../../../proto/gen/xds/core/v3/extension_pb.js'
+import {
+  type Matcher_OnMatch,
+  Matcher_OnMatchSchema,
+} from '../../../proto/gen/xds/type/matcher/v3/matcher_pb.js'
 
 /** A message as the Any of its type. */
 export function pack<D extends DescMessage>(schema: D, init: MessageInitShape<D>): Any {
@@ -49,5 +63,21 @@ export function socketAddress(address: string, port: number): Address {
       case: 'socketAddress',
       value: { address, portSpecifier: { case: 'portValue', value: port } },
     },
+  })
+}
+
+/** A named extension with its configuration. */
+export function extension<D extends DescMessage>(
+  name: string,
+  schema: D,
+  init: MessageInitShape<D>,
+): TypedExtensionConfig {
+  return create(TypedExtensionConfigSchema, { name, typedConfig: pack(schema, init) })
+}
+
+/** What a filter chain matcher ends in: the chain of this name. */
+export function toChain(name: string): Matcher_OnMatch {
+  return create(Matcher_OnMatchSchema, {
+    onMatch: { case: 'action', value: extension(name, StringValueSchema, { value: name }) },
   })
 }

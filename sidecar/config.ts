@@ -3,12 +3,19 @@
  * mistake at once. One table is the source of parsing, of `--help` and of the reference page. Pure.
  */
 import { join, resolve } from 'node:path/posix'
+import { type AppProbe, parseAppProbes } from '../common/app-probe.ts'
+import { parseAddress } from '../common/authz/address.ts'
+import { isWorkloadUid } from '../common/svid-extension.ts'
 
 export interface SidecarConfig {
   /** `HOST:PORT`. */
   readonly controller: string
   readonly state: string
   readonly joinTokenFile: string | undefined
+  /** The pod that it is a sidecar of; undefined: a WorkloadEntry's. */
+  readonly pod: PodConfig | undefined
+  /** Probes of the pod's containers that are served in their place. */
+  readonly appProbes: readonly AppProbe[]
   readonly runDir: string
   /** `HOST:PORT`; undefined: no health server. */
   readonly health: string | undefined
@@ -20,6 +27,17 @@ export interface SidecarConfig {
   readonly concurrency: number
   readonly drainSeconds: number
   readonly logLevel: string
+}
+
+/** As the downward API says that it is, and what is mounted into it. */
+export interface PodConfig {
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+  readonly serviceAccount: string
+  readonly ip: string
+  readonly tokenFile: string
+  readonly rootsFile: string
 }
 
 export type ParsedConfig =
@@ -37,6 +55,11 @@ export interface ConfigOption {
   /** What is wrong with a value; undefined: nothing. */
   readonly check?: (value: string) => string | undefined
 }
+
+/** Of a pod, which has them all. */
+const POD_FACTS = ['pod-namespace', 'pod-name', 'pod-uid', 'service-account', 'pod-ip'] as const
+/** Under `--state`, which is a volume's root in a pod and so not ours to close to others. */
+const POD_STATE = 'sidecar'
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error']
 
@@ -58,6 +81,45 @@ export const SIDECAR_OPTIONS: readonly ConfigOption[] = [
     flag: 'join-token-file',
     value: 'FILE',
     doc: 'the join token of `postern token create`; needed until the first start has succeeded',
+  },
+  {
+    flag: 'attest',
+    value: 'token|pod',
+    doc: 'how the workload is proved to the controller: by a join token, or as a pod by its service-account token',
+    default: 'token',
+    check: (value) =>
+      value === 'token' || value === 'pod' ? undefined : 'is neither token nor pod',
+  },
+  {
+    flag: 'pod-token-file',
+    value: 'FILE',
+    doc: 'the pod’s projected token for the audience postern-ca; read anew each time',
+    default: '/var/run/secrets/postern/token/token',
+  },
+  {
+    flag: 'roots-file',
+    value: 'FILE',
+    doc: 'with --attest pod: the roots (PEM) that the controller must prove; read anew each time',
+    default: '/var/run/secrets/postern/roots/ca.crt',
+  },
+  { flag: 'pod-namespace', value: 'NAME', doc: 'of the pod', check: checkName },
+  { flag: 'pod-name', value: 'NAME', doc: 'of the pod', check: checkName },
+  { flag: 'pod-uid', value: 'UID', doc: 'of the pod', check: checkUid },
+  { flag: 'service-account', value: 'NAME', doc: 'of the pod', check: checkName },
+  {
+    flag: 'pod-ip',
+    value: 'ADDRESS',
+    doc: 'of the pod: where --app-probes find the app',
+    check: (value) => (parseAddress(value) === undefined ? 'is no IP address' : undefined),
+  },
+  {
+    flag: 'app-probes',
+    value: 'JSON',
+    doc: 'probes of the pod’s containers, which --health serves under /app-health/ in their place',
+    check: (value) => {
+      const parsed = parseAppProbes(value)
+      return typeof parsed === 'string' ? parsed : undefined
+    },
   },
   {
     flag: 'run-dir',
@@ -131,9 +193,31 @@ export function parseConfig(
     const fault = faultOf(option, value)
     if (fault !== undefined) mistakes.push(fault)
   }
+  mistakes.push(...findContradictions(values))
   return mistakes.length > 0
     ? { kind: 'mistakes', mistakes }
     : { kind: 'config', config: toConfig(values, places) }
+}
+
+function findContradictions(values: ReadonlyMap<string, string>): readonly string[] {
+  const isGiven = (flag: string) => (values.get(flag) ?? '') !== ''
+  if (values.get('attest') === 'pod')
+    return POD_FACTS.filter((flag) => !isGiven(flag)).map(
+      (flag) => `--${flag} is missing: --attest pod needs it`,
+    )
+  return isGiven('app-probes') ? ['--app-probes is for --attest pod'] : []
+}
+
+function toPod(text: (flag: string) => string, path: (flag: string) => string): PodConfig {
+  return {
+    namespace: text('pod-namespace'),
+    name: text('pod-name'),
+    uid: text('pod-uid'),
+    serviceAccount: text('service-account'),
+    ip: text('pod-ip'),
+    tokenFile: path('pod-token-file'),
+    rootsFile: path('roots-file'),
+  }
 }
 
 /** Every option has a value here, empty for none. */
@@ -141,7 +225,9 @@ function toConfig(values: ReadonlyMap<string, string>, places: Places): SidecarC
   const text = (flag: string) => values.get(flag) ?? ''
   const optional = (flag: string) => text(flag) || undefined
   const path = (flag: string, fallback: string) => resolve(places.cwd, text(flag) || fallback)
-  const state = path('state', '')
+  const isPod = text('attest') === 'pod'
+  const state = isPod ? join(path('state', ''), POD_STATE) : path('state', '')
+  const probes = parseAppProbes(text('app-probes') || '[]')
   const target = (flag: string) => {
     if (text(flag) === 'off' && flag === 'access-log') return undefined
     return text(flag) === '-' ? '-' : path(flag, '')
@@ -150,6 +236,8 @@ function toConfig(values: ReadonlyMap<string, string>, places: Places): SidecarC
     controller: text('controller'),
     state,
     joinTokenFile: optional('join-token-file') && path('join-token-file', ''),
+    pod: isPod ? toPod(text, (flag) => path(flag, '')) : undefined,
+    appProbes: typeof probes === 'string' ? [] : probes,
     runDir: path('run-dir', join(state, 'run')),
     health: optional('health'),
     decisionLog: target('decision-log') ?? '-',
@@ -217,6 +305,16 @@ function checkAddress(value: string): string | undefined {
   const port = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/.exec(value)?.[1]
   const isPort = port !== undefined && Number(port) >= 1 && Number(port) <= 65_535
   return isPort ? undefined : 'is not HOST:PORT'
+}
+
+/** RFC 1123, as names of namespaces, pods and service accounts are. */
+function checkName(value: string): string | undefined {
+  const isName = /^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/.test(value)
+  return isName ? undefined : 'is no name'
+}
+
+function checkUid(value: string): string | undefined {
+  return isWorkloadUid(value) ? undefined : 'is no UID'
 }
 
 function checkInteger(least: number, most: number): (value: string) => string | undefined {

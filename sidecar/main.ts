@@ -11,11 +11,9 @@ import type { Clock } from '../common/clock.ts'
 import { MeshError } from '../common/errors.ts'
 import { preparePrivateDir } from '../host/private-dir.ts'
 import { lockState } from '../host/state-lock.ts'
-import { nodeKeys } from './adapters/crypto/keys.ts'
 import { checkTools } from './adapters/envoy/envoy-process.ts'
-import { createIdentityState, readJoinTokenFile } from './adapters/fs/identity-state.ts'
 import { openRunDir, type RunDir } from './adapters/fs/run-dir.ts'
-import { createCsrClient } from './adapters/grpc/csr-client.ts'
+import { createAttester } from './attesters.ts'
 import { parseConfig, type SidecarConfig } from './config.ts'
 import { runPaths, tooLongSocketPath } from './core/envoy/bootstrap.ts'
 import { firstSvid } from './runtime/first-svid.ts'
@@ -73,14 +71,10 @@ async function run(config: SidecarConfig, runDir: RunDir): Promise<void> {
   const elsewhere = runDir.problem()
   if (elsewhere !== undefined) log.error({ err: elsewhere }, 'run directory not used')
   const paths = runPaths(runDir.dir)
+  const attester = await createAttester({ config, clock, instanceId, log })
   const identity = await startIdentity({
-    state: createIdentityState(config.state, log.child({ component: 'identity' })),
-    client: createCsrClient({ controller: config.controller, clock }),
-    keys: nodeKeys,
-    readJoinToken: async () =>
-      config.joinTokenFile === undefined ? undefined : readJoinTokenFile(config.joinTokenFile),
+    attester,
     clock,
-    instanceId,
     log: log.child({ component: 'identity' }),
     signal: stopping.signal,
   })

@@ -24,7 +24,13 @@ import {
   type StoredIdentity,
 } from '../core/identity/stored-identity.ts'
 import type { Svid } from '../ports.ts'
-import type { ControllerClient, IdentityState, Keys, SidecarKey } from './identity-ports.ts'
+import type {
+  ControllerClient,
+  IdentityState,
+  Keys,
+  SidecarKey,
+  WorkloadAttester,
+} from './identity-ports.ts'
 
 export interface AttestParts {
   readonly state: IdentityState
@@ -37,7 +43,7 @@ export interface AttestParts {
   readonly instanceId: string
 }
 
-export class Attester {
+export class Attester implements WorkloadAttester {
   readonly #parts: AttestParts
   /** As on the disk, but for roots that are not there yet. */
   #stored: StoredIdentity | undefined
@@ -68,6 +74,12 @@ export class Attester {
       throw new MeshError('ERR_TOKEN_INVALID', message)
     }
     return this.#join(stored, token, signal)
+  }
+
+  /** The join token file's text, empty when there is none or it can't be read: the attempt itself will say so. */
+  async proofText(): Promise<string> {
+    const text = await this.#parts.readJoinToken().catch(() => undefined)
+    return text?.reveal() ?? ''
   }
 
   /** Roots that the controller distributes from now on, DER. Kept for the next start. */

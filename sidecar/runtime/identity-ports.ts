@@ -2,6 +2,7 @@
  * What the sidecar's identity part asks of the outside, in domain words. Adapters implement these; main joins them.
  */
 import type { KeyObject } from 'node:crypto'
+import type { MeshError } from '../../common/errors.ts'
 import type { Secret } from '../../common/secret.ts'
 import type { AttestAnswer } from '../core/identity/answer.ts'
 import type { Svid } from '../ports.ts'
@@ -50,6 +51,7 @@ export interface AttestCall {
         /** Signs the controller's nonce. */
         readonly proveBy: (nonce: Uint8Array) => Uint8Array
       }
+    | { readonly kind: 'pod'; readonly token: Secret<string> }
 }
 
 /** The controller's CSR service. Errors: ERR_CONTROLLER_UNAVAILABLE, ERR_CONTROLLER_UNTRUSTED, or the controller's own. */
@@ -62,6 +64,20 @@ export interface ControllerClient {
     call: AttestCall,
     options: { readonly svid: Svid | undefined; readonly signal: AbortSignal },
   ): Promise<AttestAnswer>
+}
+
+/** How the workload is proved: by a join token and what it bought, or as a pod. */
+export interface WorkloadAttester {
+  /** A new SVID, or one that was kept and is in force. Throws MeshError; what was stored before stays good. */
+  attest(current: Svid | undefined, signal: AbortSignal): Promise<Svid>
+  /** What a refused attempt was made with: when it is another, the next one need not wait. Never rejects. */
+  proofText(): Promise<string>
+  /** Roots that the controller distributes from now on, DER. Kept for the next start. */
+  updateTrustBundle(trustBundle: readonly Uint8Array[]): Promise<void>
+  /** Why what is known is not kept; undefined: it is. */
+  storeProblem(): MeshError | undefined
+  /** Tries once more to store what could not be stored. */
+  storeAgain(): Promise<void>
 }
 
 /** The part of a pino logger that is used here. */

@@ -4,15 +4,16 @@
  * stays while a renewal fails. Time is looked at twice a second on two clocks, so that a jump is noticed.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Clock } from '../../common/clock.ts'
 import { MeshError } from '../../common/errors.ts'
 import { backoffMs, type Lease, leasePhase, startLease } from '../../common/renewal.ts'
-import type { Secret } from '../../common/secret.ts'
 import { isRootOf } from '../core/identity/controller-trust.ts'
 import type { IdentitySource, Svid } from '../ports.ts'
-import { Attester, type AttestParts } from './identity-attest.ts'
-import type { Log } from './identity-ports.ts'
+import type { Log, WorkloadAttester } from './identity-ports.ts'
 
-export interface IdentityOptions extends AttestParts {
+export interface IdentityOptions {
+  readonly attester: WorkloadAttester
+  readonly clock: Clock
   readonly log: Log
   /** Ends the work, as `stop` does. */
   readonly signal: AbortSignal
@@ -58,7 +59,7 @@ export async function startIdentity(options: IdentityOptions): Promise<WorkloadI
 
 class IdentityKeeper implements WorkloadIdentitySource {
   readonly #options: IdentityOptions
-  readonly #attester: Attester
+  readonly #attester: WorkloadAttester
   readonly #listeners = new Set<(svid: Svid) => void>()
   readonly #abort = new AbortController()
   readonly #signal: AbortSignal
@@ -70,15 +71,15 @@ class IdentityKeeper implements WorkloadIdentitySource {
   #counts: IdentityCounts = { obtained: 0, failed: 0, obtainedAtMs: 0 }
   #nextAttemptMonotonicMs = Number.NEGATIVE_INFINITY
   #nextStoreMonotonicMs = Number.NEGATIVE_INFINITY
-  /** The file's text at the last refusal: another one is tried at once. */
-  #refusedToken: string | undefined
+  /** What the last refused attempt was made with: another one is tried at once. */
+  #refusedProof: string | undefined
   #running: Promise<void> = Promise.resolve()
   /** Attestations and bundle updates both change what is stored. */
   #exclusive: Promise<unknown> = Promise.resolve()
 
   constructor(options: IdentityOptions) {
     this.#options = options
-    this.#attester = new Attester(options)
+    this.#attester = options.attester
     this.#signal = AbortSignal.any([options.signal, this.#abort.signal])
     this.#random = options.random ?? Math.random
   }
@@ -158,7 +159,7 @@ class IdentityKeeper implements WorkloadIdentitySource {
     this.#problem = this.#attester.storeProblem()
     this.#nextStoreMonotonicMs = this.#options.clock.monotonic() + STORE_RETRY_MS
     this.#attempt = 0
-    this.#refusedToken = undefined
+    this.#refusedProof = undefined
     this.#nextAttemptMonotonicMs = Number.NEGATIVE_INFINITY
     const { spiffeId, serialNumber, notAfterMs } = svid
     const fields = { spiffeId, serialNumber, notAfter: new Date(notAfterMs).toISOString() }
@@ -186,7 +187,7 @@ class IdentityKeeper implements WorkloadIdentitySource {
     this.#counts = { ...this.#counts, failed: this.#counts.failed + 1 }
     this.#attempt += 1
     const refused = isRefusal(problem)
-    this.#refusedToken = refused ? await this.#tokenText() : undefined
+    this.#refusedProof = refused ? await this.#attester.proofText() : undefined
     const maxMs = this.#svid === undefined ? MAX_BACKOFF_WITHOUT_MS : MAX_BACKOFF_WITH_MS
     const waitMs = refused
       ? REFUSED_RETRY_MS * (0.5 + this.#random() / 2)
@@ -199,15 +200,9 @@ class IdentityKeeper implements WorkloadIdentitySource {
 
   async #isTimeToTry(): Promise<boolean> {
     if (this.#options.clock.monotonic() >= this.#nextAttemptMonotonicMs) return true
-    return this.#refusedToken !== undefined && (await this.#tokenText()) !== this.#refusedToken
-  }
-
-  /** Empty when there is no file or it can't be read: the attempt itself will say so. */
-  async #tokenText(): Promise<string> {
-    const text: Secret<string> | undefined = await this.#options
-      .readJoinToken()
-      .catch(() => undefined)
-    return text?.reveal() ?? ''
+    return (
+      this.#refusedProof !== undefined && (await this.#attester.proofText()) !== this.#refusedProof
+    )
   }
 
   #dropExpired(): void {

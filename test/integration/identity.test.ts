@@ -21,6 +21,7 @@ import { createIdentityState, readJoinTokenFile } from '../../sidecar/adapters/f
 import { createCsrClient } from '../../sidecar/adapters/grpc/csr-client.ts'
 import type { Svid } from '../../sidecar/ports.ts'
 import { startIdentity } from '../../sidecar/runtime/identity.ts'
+import { Attester } from '../../sidecar/runtime/identity-attest.ts'
 import { makeCa, makeSvid, toPem } from '../kit/identity.ts'
 import { WEB } from '../kit/identity-controller.ts'
 import { tempDir } from '../kit/tempdir.ts'
@@ -89,16 +90,15 @@ async function startController(
 
 function startSidecar(folder: string, port: number, tokenFile: string) {
   const abort = new AbortController()
-  return startIdentity({
+  const attester = new Attester({
     state: createIdentityState(folder),
     client: createCsrClient({ controller: `127.0.0.1:${port}`, clock }),
     keys: sidecarKeys,
     readJoinToken: () => readJoinTokenFile(tokenFile),
     clock,
     instanceId: randomBytes(16).toString('hex'),
-    log,
-    signal: abort.signal,
   })
+  return startIdentity({ attester, clock, log, signal: abort.signal })
 }
 
 type Sidecar = Awaited<ReturnType<typeof startSidecar>>

@@ -125,7 +125,7 @@ export type TestController = Awaited<ReturnType<typeof makeController>>
 /** Speaks to the controller as the gRPC client does. Each hook may fail to play a lost message. */
 export function makeClient(
   controller: TestController,
-  hooks: { afterAttest?: () => void; isGone?: () => boolean } = {},
+  hooks: { afterAttest?: () => void; isGone?: () => boolean; address?: string } = {},
 ): ControllerClient {
   const { attestation, authority } = controller.identity
   return {
@@ -147,7 +147,7 @@ export function makeClient(
           csr,
           instanceId,
           proof:
-            proof.kind === 'token'
+            proof.kind !== 'credential'
               ? proof
               : {
                   kind: 'credential',
@@ -159,6 +159,7 @@ export function makeClient(
         {
           peer: svid && readPeer(svid.certificateChain[0] ?? new Uint8Array()),
           isGone: hooks.isGone ?? (() => false),
+          ...(hooks.address === undefined ? {} : { address: hooks.address }),
         },
       )
       hooks.afterAttest?.()

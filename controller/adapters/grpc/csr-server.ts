@@ -23,10 +23,9 @@ import {
 import { createAttempts } from '../../core/ca/attempts.ts'
 import { MAX_CREDENTIAL_BYTES } from '../../core/ca/credential.ts'
 import { MAX_CSR_BYTES } from '../../core/ca/csr.ts'
-import type { Peer } from '../../core/ca/peer.ts'
 import { formatIp, parseIp } from '../../core/crd/net.ts'
 import type { Attestation } from '../../runtime/identity/attestation.ts'
-import type { AttestationRequest, Attested } from '../../runtime/identity/claim.ts'
+import type { AttestationRequest, Attested, CallerPeer } from '../../runtime/identity/claim.ts'
 import type { Log } from '../../runtime/identity/ports.ts'
 
 type Call<Request, Response> = grpc.ServerUnaryCall<Request, Response>
@@ -34,12 +33,10 @@ type Call<Request, Response> = grpc.ServerUnaryCall<Request, Response>
 export interface CsrServerOptions {
   readonly attestation: Attestation
   /** The verified client certificate's, or undefined. */
-  readonly peerOf: (
-    call: Call<AttestRequest, AttestResponse>,
-  ) => Pick<Peer, 'workloadUid'> | undefined
+  readonly peerOf: (call: Call<AttestRequest, AttestResponse>) => CallerPeer | undefined
   /** What is counted. */
   readonly meter?: {
-    attested(proof: 'token' | 'credential' | 'pod'): void
+    attested(proof: Attested['by']): void
     refusedAttestation(code: string): void
   }
   readonly clock: Clock
@@ -47,7 +44,7 @@ export interface CsrServerOptions {
 }
 
 interface Caller {
-  readonly peer: Pick<Peer, 'workloadUid'> | undefined
+  readonly peer: CallerPeer | undefined
   /** Whose failures count together. */
   readonly who: string
   readonly address: string
@@ -92,7 +89,7 @@ export function createCsrService(options: CsrServerOptions): {
     const request = isBlocked ? readPlausible(call.request) : fromRequest(call.request)
     const isGone = () => call.cancelled
     const attested = await attestation.attest(request, { peer, isGone, address })
-    meter?.attested(request.proof.kind)
+    meter?.attested(attested.by)
     return toResponse(attested)
   }
   /** Who has failed too often is heard with a proof that can be good, and with nothing else. */

@@ -11,6 +11,7 @@ import type { Json, KubeClient } from './kube-client.ts'
 
 export const TOKEN_AUDIENCE = 'postern-ca'
 const REVIEWS = '/apis/authentication.k8s.io/v1/tokenreviews'
+const REVIEW_TIMEOUT_MS = 5_000
 const EXTRA = 'authentication.kubernetes.io/'
 const USER = /^system:serviceaccount:([^:]+):([^:]+)$/
 
@@ -19,7 +20,10 @@ export function createPodWitness(
   podByUid: (uid: string) => Pod | undefined,
 ): PodWitness {
   return {
-    review: async (token) => readReview(await review(client, token)),
+    review: async (token) => {
+      const status = await review(client, token)
+      return status === 'unanswered' ? status : readReview(status)
+    },
     podOf: (uid) => {
       const pod = podByUid(uid)
       if (pod === undefined) return undefined
@@ -29,15 +33,17 @@ export function createPodWitness(
   }
 }
 
-async function review(client: KubeClient, token: Secret<string>): Promise<Json> {
+async function review(client: KubeClient, token: Secret<string>): Promise<Json | 'unanswered'> {
   const body = {
     apiVersion: 'authentication.k8s.io/v1',
     kind: 'TokenReview',
     spec: { token: token.reveal(), audiences: [TOKEN_AUDIENCE] },
   }
-  const answer = await client.request('POST', REVIEWS, { body }).catch((cause: unknown) => {
-    throw notReady(cause instanceof Error ? cause.message : String(cause))
-  })
+  // The sidecar waits for 10 s.
+  const signal = AbortSignal.timeout(REVIEW_TIMEOUT_MS)
+  const asked = { body, signal }
+  const answer = await client.request('POST', REVIEWS, asked).catch(() => undefined)
+  if (answer === undefined || answer.status >= 500) return 'unanswered'
   if (answer.status !== 201 && answer.status !== 200)
     throw notReady(`a TokenReview was answered ${answer.status}`)
   return (answer.body.status ?? {}) as Json

@@ -63,7 +63,7 @@ export class ControllerMetrics {
     labels: ['type'],
   })
   readonly #issued = this.metrics.counter('svids_issued_total', {
-    help: 'workload certificates signed; proof: token (the first one) or credential (renewals and restarts)',
+    help: 'workload certificates signed; proof: token (the first one), credential (renewals and restarts), pod (its token), svid (alone, while the API server was away)',
     labels: ['proof'],
   })
   readonly #refused = this.metrics.counter('svids_refused_total', {
@@ -80,7 +80,7 @@ export class ControllerMetrics {
       this.#pushes({ type }, 0)
       for (const answer of ['ack', 'nack']) this.#answers({ type, answer }, 0)
     }
-    for (const proof of ['token', 'credential']) this.#issued({ proof }, 0)
+    for (const proof of ['token', 'credential', 'pod', 'svid']) this.#issued({ proof }, 0)
     this.#declareReconciling()
     this.#declareProxies()
     this.#declareCertificates()
@@ -122,7 +122,7 @@ export class ControllerMetrics {
     if (seconds !== undefined) this.#lag({ type }, seconds)
   }
 
-  attested(proof: 'token' | 'credential' | 'pod'): void {
+  attested(proof: 'token' | 'credential' | 'pod' | 'svid'): void {
     this.#issued({ proof })
   }
 

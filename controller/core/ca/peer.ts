@@ -7,10 +7,13 @@
 import { isCa, parseCertificate, soleUri, workloadUidOf } from '../../../common/certificate.ts'
 import { DerError } from '../../../common/der.ts'
 import { parseSpiffeId } from '../../../common/spiffe-id.ts'
+import { isProvisionalSerial } from './template.ts'
 
 export interface Peer {
   readonly spiffeId: string
   readonly workloadUid: string
+  /** It was issued for an SVID alone. */
+  readonly isProvisional: boolean
   readonly notBeforeMs: number
   readonly notAfterMs: number
 }
@@ -23,8 +26,9 @@ export function readPeer(der: Uint8Array): Peer | undefined {
     const workloadUid = workloadUidOf(certificate)
     if (isCa(certificate) || spiffeId === undefined || workloadUid === undefined) return undefined
     if (parseSpiffeId(spiffeId) === undefined) return undefined
-    const { notBeforeMs, notAfterMs } = certificate
-    return { spiffeId, workloadUid, notBeforeMs, notAfterMs }
+    const { notBeforeMs, notAfterMs, serialNumber } = certificate
+    const isProvisional = isProvisionalSerial(serialNumber)
+    return { spiffeId, workloadUid, isProvisional, notBeforeMs, notAfterMs }
   } catch (error) {
     if (error instanceof DerError) return undefined
     throw error

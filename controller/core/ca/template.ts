@@ -18,6 +18,9 @@ export const BACKDATE_MS = 60_000
 /** How long a re-attestation certificate is good: a sidecar that was away longer needs a new join token. */
 export const CREDENTIAL_LIFETIME_MS = 90 * 24 * 3_600_000
 
+/** In a serial number's first byte. An older CA drew it at random: then half of its SVIDs ask for a token, too. */
+const PROVISIONAL_BIT = 0x20
+
 /** Upper bound of a commonName. Source: RFC 5280 appendix A, ub-common-name. */
 const MAX_COMMON_NAME = 64
 
@@ -139,11 +142,23 @@ export function commonName(text: string): Uint8Array {
  * A serial number of 16 random bytes: made positive, and never of fewer than 16 bytes.
  * Source: RFC 5280 §4.1.2.2 (positive, ≤ 20 bytes); CA/Browser Forum BR §7.1 (≥ 64 random bits).
  */
-export function serialFrom(random: Uint8Array): Uint8Array {
+export function serialFrom(
+  random: Uint8Array,
+  { isProvisional = false }: { readonly isProvisional?: boolean } = {},
+): Uint8Array {
   if (random.length !== 16) throw new RangeError('a serial number takes 16 random bytes')
   const serial = Uint8Array.from(random)
-  serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40
+  const first = ((serial[0] ?? 0) & 0x7f) | 0x40
+  serial[0] = isProvisional ? first | PROVISIONAL_BIT : first & ~PROVISIONAL_BIT
   return serial
+}
+
+/**
+ * Whether an SVID was issued for an SVID alone, while the API server was away, and so buys no other without a token.
+ * It stands in the certificate, so that every replica knows it, and none has to remember.
+ */
+export function isProvisionalSerial(serialNumber: Uint8Array): boolean {
+  return ((serialNumber[0] ?? PROVISIONAL_BIT) & PROVISIONAL_BIT) !== 0
 }
 
 function selfSigned(

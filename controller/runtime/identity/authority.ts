@@ -37,6 +37,8 @@ export interface SvidRequest {
   readonly publicKey: Uint8Array
   readonly lifetimeSeconds: number
   readonly maxLifetimeSeconds: number
+  /** For an SVID alone: it buys no other without a token. Default: no. */
+  readonly isProvisional?: boolean
 }
 
 export interface Authority {
@@ -99,8 +101,8 @@ function toAuthority(
 ): Authority {
   const { clock, trustDomain } = options
   const { certificate } = root
-  const issueFor = (publicKey: Uint8Array) => ({
-    serialNumber: serialFrom(options.randomBytes(16)),
+  const issueFor = (publicKey: Uint8Array, isProvisional = false) => ({
+    serialNumber: serialFrom(options.randomBytes(16), { isProvisional }),
     publicKey,
     nowMs: clock.now(),
   })
@@ -112,8 +114,9 @@ function toAuthority(
     rootNotAfterMs: certificate.notAfterMs,
     async signSvid(request) {
       const { issuer, key } = inForce(signing.root, clock)
-      const { publicKey, ...rest } = request
-      return sign(svidTemplate(issuer, { ...issueFor(publicKey), ...rest }), issuer, key)
+      const { publicKey, isProvisional, ...rest } = request
+      const issue = { ...issueFor(publicKey, isProvisional), ...rest }
+      return sign(svidTemplate(issuer, issue), issuer, key)
     },
     async signCredential({ workloadUid, publicKey }) {
       const { issuer, key } = inForce(signing.attestation, clock)

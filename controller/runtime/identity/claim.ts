@@ -52,9 +52,12 @@ export interface AttestationRequest {
   readonly proof: TokenProof | CredentialProof | PodTokenProof
 }
 
+export type CallerPeer = Pick<Peer, 'workloadUid'> &
+  Partial<Pick<Peer, 'spiffeId' | 'isProvisional'>>
+
 export interface AttestationCaller {
   /** Of the client certificate, when it was verified and is in force. */
-  readonly peer: Pick<Peer, 'workloadUid'> | undefined
+  readonly peer: CallerPeer | undefined
   /** Whether nobody waits for the answer any more. */
   readonly isGone: () => boolean
   /** Canonical; where the connection comes from. Absent: unknown, so that it is no pod's. */
@@ -63,6 +66,8 @@ export interface AttestationCaller {
 
 export interface Attested {
   readonly svid: IssuedCertificate
+  /** By what it was had. */
+  readonly by: 'token' | 'credential' | 'pod' | 'svid'
   /** For the next time; a pod has its token. */
   readonly credential?: IssuedCertificate
   readonly trustBundle: readonly Uint8Array[]
@@ -137,15 +142,21 @@ export async function signClaim(
     workloadUid: workload.uid,
     publicKey: credentialKey,
   })
-  return { svid, credential, trustBundle: authority.trustBundle, workload }
+  const by = claim.request.proof.kind
+  return { svid, credential, by, trustBundle: authority.trustBundle, workload }
 }
 
 export function signSvid(
   { authority }: AttestationParts,
   { csr, settings }: Claim,
-  { workload, identity }: { workload: AttestedWorkload; identity: WorkloadIdentity },
+  {
+    workload,
+    identity,
+    isProvisional = false,
+  }: { workload: AttestedWorkload; identity: WorkloadIdentity; isProvisional?: boolean },
 ): Promise<IssuedCertificate> {
   return authority.signSvid({
+    isProvisional,
     identity,
     workloadUid: workload.uid,
     publicKey: csr.publicKey,

@@ -65,9 +65,9 @@ export interface TokenOwner {
 export interface PodWitness {
   /**
    * Whose token it is, for the audience `postern-ca`. Undefined: nobody's (any more), another audience's, or that of no
-   * pod. Throws ERR_CA_NOT_READY when the API server does not answer.
+   * pod. `unanswered`: the API server is away. Throws ERR_CA_NOT_READY when it answers something else.
    */
-  review(token: Secret<string>): Promise<TokenOwner | undefined>
+  review(token: Secret<string>): Promise<TokenOwner | 'unanswered' | undefined>
   /** The pod as it is known now. Addresses are canonical. */
   podOf(
     uid: string,

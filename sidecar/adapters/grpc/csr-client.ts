@@ -82,6 +82,10 @@ async function attestBy(
     const joinToken = { case: 'joinToken', value } as const
     return attestRequest(client, { csr, instanceId, proof: joinToken }, signal)
   }
+  if (proof.kind === 'pod') {
+    const podToken = { case: 'podToken', value: { token: proof.token.reveal() } } as const
+    return attestRequest(client, { csr, instanceId, proof: podToken }, signal)
+  }
   const { nonce } = await unary<ChallengeResponse>(
     client,
     'Challenge',

@@ -29,10 +29,13 @@ export interface AttestAnswer {
 export interface Asked {
   /** SubjectPublicKeyInfo of the new SVID and of the credential, DER. */
   readonly publicKey: Uint8Array
-  readonly credentialKey: Uint8Array
+  /** Undefined: a pod has no credential. */
+  readonly credentialKey: Uint8Array | undefined
   readonly trustDomain: string
-  /** On a credential's use: the UID that it is bound to. */
+  /** On a credential's use: the UID that it is bound to. A pod's: its own. */
   readonly workloadUid: string | undefined
+  /** What a pod asks to be. Undefined: whatever the proof stands for. */
+  readonly self?: { readonly namespace: string; readonly name: string; readonly spiffeId: string }
   readonly nowMs: number
 }
 
@@ -68,6 +71,7 @@ export function checkAnswer(answer: AttestAnswer, asked: Asked): CheckedAnswer {
 function findLeafFaults(answer: AttestAnswer, asked: Asked): string[] {
   const leaf = parseCertificate(answer.certificateChain[0] ?? new Uint8Array())
   const { workload, spiffeId } = answer
+  const { self = { ...workload, spiffeId } } = asked
   const identity = parseSpiffeId(spiffeId)
   const usage = extendedKeyUsageOf(leaf)
   return failing([
@@ -77,7 +81,15 @@ function findLeafFaults(answer: AttestAnswer, asked: Asked): string[] {
     ['the SPIFFE id is of another trust domain', identity?.trustDomain === asked.trustDomain],
     ['the SPIFFE id is reserved', spiffeId !== controllerSpiffeId(asked.trustDomain)],
     ['the certificate has another uid', workloadUidOf(leaf) === workload.uid],
-    ['the uid is not that of the credential', (asked.workloadUid ?? workload.uid) === workload.uid],
+    [
+      'the uid is not the one that was proved',
+      (asked.workloadUid ?? workload.uid) === workload.uid,
+    ],
+    ['the identity is another pod’s', spiffeId === self.spiffeId],
+    [
+      'the workload is another pod',
+      workload.namespace === self.namespace && workload.name === self.name,
+    ],
     ['the namespace is no name', NAME.test(workload.namespace)],
     ['the name is no name', NAME.test(workload.name)],
     [
@@ -101,6 +113,10 @@ function findBundleFaults(answer: AttestAnswer, asked: Asked): string[] {
 }
 
 function findCredentialFaults(answer: AttestAnswer, asked: Asked): string[] {
+  if (asked.credentialKey === undefined)
+    return failing([
+      ['there is a credential that nobody asked for', answer.credential.length === 0],
+    ])
   const credential = parseCertificate(answer.credential)
   return failing([
     ['the credential has another key', sameBytes(credential.publicKey, asked.credentialKey)],

@@ -91,6 +91,18 @@ export function isRootOf(der: Uint8Array, trustDomain: string): boolean {
   }
 }
 
+/** The trust domain that all of these are roots of, and at least one. */
+export function commonTrustDomain(roots: readonly Uint8Array[]): string | undefined {
+  try {
+    const trustDomain = roots[0] && trustDomainOf(roots[0])
+    if (trustDomain === undefined) return undefined
+    return roots.every((root) => isRootOf(root, trustDomain)) ? trustDomain : undefined
+  } catch (error) {
+    if (error instanceof DerError) return undefined
+    throw error
+  }
+}
+
 function trustDomainOf(root: Uint8Array): string | undefined {
   const uri = soleUri(parseCertificate(root))
   if (uri === undefined || !uri.startsWith('spiffe://')) return undefined

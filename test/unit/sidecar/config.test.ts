@@ -13,6 +13,8 @@ t.test('defaults', async (t) => {
       controller: '127.0.0.1:15012',
       state: '/here/web',
       joinTokenFile: undefined,
+      pod: undefined,
+      appProbes: [],
       runDir: '/here/web/run',
       health: undefined,
       accessLog: '-',
@@ -77,4 +79,38 @@ t.test('help names every option', async (t) => {
     for (const option of SIDECAR_OPTIONS) t.match(parsed.text, `--${option.flag}`)
   }
   t.equal(variableOf('drain-seconds'), 'POSTERN_DRAIN_SECONDS')
+})
+
+t.test('in a pod', async (t) => {
+  const env = {
+    POSTERN_ATTEST: 'pod',
+    POSTERN_POD_NAMESPACE: 'shop',
+    POSTERN_POD_NAME: 'web-1',
+    POSTERN_POD_UID: 'u-1',
+    POSTERN_SERVICE_ACCOUNT: 'web',
+    POSTERN_POD_IP: '10.1.0.9',
+    POSTERN_APP_PROBES: '[{"path":"/app-health/app/livez","kind":"tcp","port":80}]',
+  }
+  t.match(parse(needed, env), {
+    config: {
+      state: '/here/web/sidecar',
+      runDir: '/here/web/sidecar/run',
+      pod: {
+        namespace: 'shop',
+        name: 'web-1',
+        uid: 'u-1',
+        serviceAccount: 'web',
+        ip: '10.1.0.9',
+        tokenFile: '/var/run/secrets/postern/token/token',
+        rootsFile: '/var/run/secrets/postern/roots/ca.crt',
+      },
+      appProbes: [{ kind: 'tcp' }],
+    },
+  })
+  const { POSTERN_POD_UID: _, ...without } = env
+  t.match(parse(needed, without), { mistakes: [/--pod-uid is missing/] })
+  const wrong = { ...env, POSTERN_POD_IP: 'here', POSTERN_APP_PROBES: '[1]' }
+  t.match(parse(needed, wrong), { mistakes: [/no IP address/, /number 1, that is no object/] })
+  t.match(parse([...needed, '--app-probes', '[]']), { mistakes: [/for --attest pod/] })
+  t.match(parse([...needed, '--attest', 'trust']), { mistakes: [/neither token nor pod/] })
 })

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import type { Secret } from '../../../../common/secret.ts'
 import { nodeKeys } from '../../../../sidecar/adapters/crypto/keys.ts'
 import { startIdentity } from '../../../../sidecar/runtime/identity.ts'
+import { Attester } from '../../../../sidecar/runtime/identity-attest.ts'
 import { makeCa } from '../../../kit/identity.ts'
 import {
   MemoryState,
@@ -29,7 +30,7 @@ async function start(
   let wake = () => {}
   let looks = 0
   let attempts = 0
-  const identity = await startIdentity({
+  const attester = new Attester({
     state: options.state ?? new MemoryState(),
     client: {
       fetchTrust: client.fetchTrust,
@@ -43,6 +44,10 @@ async function start(
     readJoinToken: async () => tokenFile.text,
     clock: controller.clock,
     instanceId: randomBytes(16).toString('hex'),
+  })
+  const identity = await startIdentity({
+    attester,
+    clock: controller.clock,
     log: silentLog,
     signal: new AbortController().signal,
     random: () => 0.5,

@@ -21,6 +21,7 @@ t.test('reads id, uid and times', async (t) => {
   t.same(readPeer(svid.der), {
     spiffeId: 'spiffe://shop.example/ns/shop/sa/web',
     workloadUid: 'uid-1',
+    isProvisional: false,
     notBeforeMs: NOW - 60_000,
     notAfterMs: NOW + 20_000,
   })

@@ -47,7 +47,7 @@ t.test('refuses everything else', async (t) => {
       /credential has another/,
     ],
     'another uid': [{ workload: { ...answer.workload, uid: 'x' } }, {}, /another uid/],
-    'another uid than the credential had': [{}, { workloadUid: 'x' }, /uid is not that/],
+    'another uid than the credential had': [{}, { workloadUid: 'x' }, /uid is not the one/],
     'another id': [{ spiffeId: 'spiffe://shop.example/ns/a/sa/b' }, {}, /another SPIFFE id/],
     'another trust domain': [{}, { trustDomain: 'other.example' }, /another trust domain/],
     'a bad name': [{ workload: { ...answer.workload, name: '../x' } }, {}, /name is no name/],

@@ -9,6 +9,7 @@ import { addDescribe } from './describe.ts'
 import { ExitWith } from './exit.ts'
 import { addExplain } from './explain.ts'
 import { addGet } from './get.ts'
+import { addInject } from './inject.ts'
 import { toPrintable } from './output/printable.ts'
 import { addProxy } from './proxy.ts'
 import { addRun } from './run.ts'
@@ -31,6 +32,7 @@ export function buildProgram(): Command {
     addProxy,
     addExplain,
     addAnalyze,
+    addInject,
     addVersion,
   ])
     add(program)

@@ -17,6 +17,7 @@ export const ROOMS: Readonly<Record<string, string>> = {
   'controller/core/ca':
     'What does a certificate say, who may have it, and is what we signed right?',
   'controller/core/crd': 'Is a document a valid object, and if not, where and why?',
+  'controller/core/inject': 'What is put into a pod, and which pods are left alone or refused?',
   'controller/core/kubernetes': 'Which workloads and services do pods and Services make?',
   'controller/core/lanes': 'Which rules can Envoy decide itself, and as which matcher tree?',
   'controller/core/model': 'What is the mesh, in values?',

@@ -47,6 +47,12 @@ export class AdminClient {
     await this.#ask('POST', '/drain_listeners')
   }
 
+  /** Tells the clients of inbound listeners to leave, for as long as it runs, and closes nothing. Whether it was heard. */
+  async drainInbound(): Promise<boolean> {
+    const answer = await this.#ask('POST', '/drain_listeners?graceful&skip_exit&inboundonly')
+    return answer?.status === 200
+  }
+
   #ask(
     method: string,
     path: string,

@@ -1,0 +1,128 @@
+/**
+ * Probes of the app, which the kubelet sends in plaintext and a STRICT proxy would refuse: they are sent to the sidecar
+ * instead, on its health port, and it asks the app. Rewriting and its undoing. Probes that run a command, or that are sent
+ * to another host, stay as they are.
+ */
+import { HEALTH_PORT } from './names.ts'
+import type { Container, HttpGet, HttpHeader, Probe } from './pod-spec.ts'
+
+/** One of POSTERN_APP_PROBES: what the sidecar asks when `path` is asked of it. */
+export interface AppProbe {
+  /** `/app-health/<container>/<livez|readyz|startupz>`. */
+  readonly path: string
+  readonly kind: 'http' | 'tcp' | 'grpc'
+  readonly port: number
+  /** HTTP only, as the three after it. */
+  readonly httpPath?: string
+  readonly scheme?: 'HTTP' | 'HTTPS'
+  readonly headers?: readonly HttpHeader[]
+  /** gRPC only; absent: the server as a whole. */
+  readonly grpcService?: string
+  readonly timeoutSeconds: number
+}
+
+const KINDS = [
+  ['livenessProbe', 'livez'],
+  ['readinessProbe', 'readyz'],
+  ['startupProbe', 'startupz'],
+] as const
+
+/** Source: RFC 9110 §5.5, §5.6.2. */
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
+const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/** What Kubernetes takes when a probe doesn't say. */
+const DEFAULT_TIMEOUT_SECONDS = 1
+
+/** The container with its probes sent to the sidecar, and what the sidecar is to ask. */
+export function rewriteProbes(container: Container): {
+  readonly container: Container
+  readonly probes: readonly AppProbe[]
+} {
+  const probes: AppProbe[] = []
+  const changed: Record<string, Probe> = {}
+  for (const [field, name] of KINDS) {
+    const probe = container[field]
+    const path = `/app-health/${container.name}/${name}`
+    const asked = probe && toAppProbe(container, probe, path)
+    if (probe === undefined || asked === undefined) continue
+    const { httpGet: _, tcpSocket: __, grpc: ___, ...rest } = probe
+    changed[field] = { ...rest, httpGet: { path, port: HEALTH_PORT, scheme: 'HTTP' } }
+    probes.push(asked)
+  }
+  return { container: probes.length === 0 ? container : { ...container, ...changed }, probes }
+}
+
+/** Undoes `rewriteProbes`. A probe that goes to the sidecar and that nobody knows is left out: it could only fail. */
+export function restoreProbes(container: Container, known: readonly AppProbe[]): Container {
+  const changed: Record<string, unknown> = { ...container }
+  for (const [field, name] of KINDS) {
+    const probe = container[field]
+    const path = `/app-health/${container.name}/${name}`
+    if (probe?.httpGet?.path !== path || probe.httpGet.port !== HEALTH_PORT) continue
+    const asked = known.find((one) => one.path === path)
+    const { httpGet: _, ...rest } = probe
+    if (asked === undefined) delete changed[field]
+    else changed[field] = { ...rest, ...toHandler(asked) }
+  }
+  return changed as Container
+}
+
+/** What an injected sidecar was told; nothing that is not of this form. */
+export function readAppProbes(text: string | undefined): readonly AppProbe[] {
+  try {
+    const value: unknown = JSON.parse(text ?? '[]')
+    return Array.isArray(value) ? value.filter(isAppProbe) : []
+  } catch {
+    return []
+  }
+}
+
+function isAppProbe(value: unknown): value is AppProbe {
+  const { path, kind, port } = (value ?? {}) as Record<string, unknown>
+  const isKnown = kind === 'http' || kind === 'tcp' || kind === 'grpc'
+  return typeof path === 'string' && isKnown && Number.isInteger(port)
+}
+
+function toAppProbe(container: Container, probe: Probe, path: string): AppProbe | undefined {
+  const { httpGet, tcpSocket, grpc, timeoutSeconds = DEFAULT_TIMEOUT_SECONDS } = probe
+  if (httpGet?.host || tcpSocket?.host) return undefined
+  const port = portOf(container, httpGet?.port ?? tcpSocket?.port ?? grpc?.port)
+  if (port === undefined) return undefined
+  if (grpc !== undefined) {
+    const service = grpc.service ? { grpcService: grpc.service } : {}
+    return { path, kind: 'grpc', port, ...service, timeoutSeconds }
+  }
+  if (httpGet === undefined) return { path, kind: 'tcp', port, timeoutSeconds }
+  const http = toHttp(httpGet)
+  return http && { path, kind: 'http', port, ...http, timeoutSeconds }
+}
+
+/** Undefined: no HTTP request could say it. */
+function toHttp({ path = '/', scheme, httpHeaders = [] }: HttpGet) {
+  const httpPath = path.startsWith('/') ? path : `/${path}`
+  const isSayable =
+    /^\/[\x21-\x7e]*$/.test(httpPath) &&
+    httpHeaders.every(({ name, value }) => HEADER_NAME.test(name) && HEADER_VALUE.test(value ?? ''))
+  if (!isSayable) return undefined
+  return {
+    httpPath,
+    scheme: scheme === 'HTTPS' ? ('HTTPS' as const) : ('HTTP' as const),
+    headers: httpHeaders.map(({ name, value = '' }) => ({ name, value })),
+  }
+}
+
+function toHandler(probe: AppProbe): Partial<Probe> {
+  const { kind, port, httpPath = '/', scheme = 'HTTP', headers = [], grpcService } = probe
+  if (kind === 'tcp') return { tcpSocket: { port } }
+  if (kind === 'grpc')
+    return { grpc: { port, ...(grpcService === undefined ? {} : { service: grpcService }) } }
+  const httpHeaders = headers.length === 0 ? {} : { httpHeaders: headers }
+  return { httpGet: { path: httpPath, port, scheme, ...httpHeaders } }
+}
+
+function portOf({ ports = [] }: Container, port: number | string | undefined): number | undefined {
+  if (typeof port !== 'string') return port
+  if (/^\d+$/.test(port)) return Number(port)
+  return ports.find(({ name }) => name === port)?.containerPort
+}

@@ -76,9 +76,18 @@ function isSame(before: Given | undefined, { snapshot, bundle }: Given): boolean
   return before?.snapshot.version === snapshot.version && before.bundle.revision === bundle.revision
 }
 
-/** The newest comes first. An older one stays while its proxy is at it, or was not seen at a newer one yet. */
+/**
+ * The newest comes first. An older one stays while its proxy is at it, or may be between it and the newest; nothing is
+ * older than what both its Envoy and its sidecar have.
+ */
 function prune(all: readonly Given[], proxy: Enforcing | undefined): readonly Given[] {
   const isInForce = (g: Given) =>
     g.snapshot.version === proxy?.enforcedGeneration || g.bundle.revision === proxy?.bundleRevision
-  return all.filter((g, i) => i < KEPT || isInForce(g))
+  const last = all.findIndex(
+    (g) =>
+      g.snapshot.version === proxy?.enforcedGeneration &&
+      g.bundle.revision === proxy.bundleRevision,
+  )
+  const candidates = last < 0 ? all : all.slice(0, last + 1)
+  return candidates.filter((g, i) => i < KEPT || isInForce(g))
 }

@@ -118,10 +118,17 @@ t.test('guard/path: printable ASCII with whole escapes', async (t) => {
     '%20.%0a.%20/b',
     '%20..;x',
     '+..+/b',
+    '...;',
+    '%20...',
+    '..%20b',
+    '%c0%AE%C0%ae/b',
+    '%E0%80%AE./b',
+    '%e2%80%A5',
+    '%EF%BC%8E%ef%bc%8e/b',
+    '%20%EF%B9%92.+/b',
   ]
   for (const segment of up) t.equal(ask(`/a/${segment}`), 'guard/path', segment)
   const plain = [
-    '...;',
     '..a;',
     'a..;',
     '.well-known',
@@ -135,8 +142,9 @@ t.test('guard/path: printable ASCII with whole escapes', async (t) => {
     '%20',
     '%20..b',
     'a%20..',
-    '%20...',
     '..+b',
+    '%c0%af..',
+    '.%e2%80%a6',
     'x?/%20../',
   ]
   for (const segment of plain) t.equal(ask(`/a/${segment}`), undefined, segment)

@@ -1,9 +1,12 @@
 /**
  * A set of names as a value: `with` and `without` give another one and cost the same however many names there are, as
  * long as only the newest is changed. A client may name thousands, and change one of them with each request.
- * The newest has the set itself, an older one what undoes the step to the next (Baker's trick).
+ * The newest has the set itself, an older one what undoes the step to the next (Baker's trick). All that are empty are
+ * one: a controller has twelve of them for each proxy.
  */
 export class Names implements Iterable<string> {
+  static readonly #NONE = new Names(new Set())
+
   #set: Set<string> | undefined
   #next: Names | undefined
   #undo: { readonly name: string; readonly isIn: boolean } | undefined
@@ -13,7 +16,8 @@ export class Names implements Iterable<string> {
   }
 
   static of(names: Iterable<string>): Names {
-    return new Names(new Set(names))
+    const set = new Set(names)
+    return set.size === 0 ? Names.#NONE : new Names(set)
   }
 
   get size(): number {
@@ -42,6 +46,8 @@ export class Names implements Iterable<string> {
 
   #step(name: string, isIn: boolean): Names {
     const set = this.#own()
+    if (set.size === 0) return Names.of([name])
+    if (!isIn && set.size === 1) return Names.#NONE
     if (isIn) set.add(name)
     else set.delete(name)
     const next = new Names(set)

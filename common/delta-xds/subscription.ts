@@ -41,6 +41,10 @@ export interface SubscriptionChange {
 
 export const WILDCARD = '*'
 
+/** Most are empty most of the time, and a controller has dozens for each proxy: all empty ones are one. */
+const NO_VERSIONS: ReadonlyMap<string, string> = new Map()
+const NO_NAMES: ReadonlySet<string> = new Set()
+
 /** The subscription after the first request of a type on a stream; no names at all mean everything (legacy form). */
 export function firstSubscription(change: SubscriptionChange): Subscription {
   const legacy = change.subscribe.length === 0 && change.unsubscribe.length === 0
@@ -51,10 +55,10 @@ export function firstSubscription(change: SubscriptionChange): Subscription {
     wildcard,
     isLegacy: change.subscribe.length === 0,
     names,
-    held: new Map(known),
-    rejected: new Map(),
+    held: known.length === 0 ? NO_VERSIONS : new Map(known),
+    rejected: NO_VERSIONS,
     asked: names.filter((name) => !change.initialVersions.has(name)),
-    suspects: new Set(),
+    suspects: NO_NAMES,
     owesFirst: wildcard && known.length === 0,
     outstanding: undefined,
     answered: undefined,
@@ -96,20 +100,19 @@ function dropUnwanted(after: Subscription, unsubscribed: readonly string[]): Sub
       held: filterMap(after.held, wanted),
       rejected: filterMap(after.rejected, wanted),
       asked: after.asked.filter(wanted),
-      suspects: new Set([...after.suspects].filter(wanted)),
+      suspects: filterSet(after.suspects, wanted),
     }
   }
   const gone = unsubscribed.filter((name) => !isWanted(after, name))
   if (gone.length === 0) return after
   const { held, rejected, suspects } = after
+  const dropped = new Set(gone)
   return {
     ...after,
     held: without(held, gone),
     rejected: without(rejected, gone),
     asked: gone.reduce((left, name) => left.without(name), after.asked),
-    suspects: gone.some((name) => suspects.has(name))
-      ? new Set([...suspects].filter((name) => !gone.includes(name)))
-      : suspects,
+    suspects: filterSet(suspects, (name) => !dropped.has(name)),
   }
 }
 
@@ -130,19 +133,29 @@ function takeLegacy(before: Subscription): Subscription {
 
 /** The client took the response: it has these versions, and the removed names are gone. */
 export function accept(before: Subscription, sent: Sent): Subscription {
+  const isOpen = (name: string) => !sent.versions.has(name)
+  const removed = new Set(sent.removed)
+  const isLeft = (name: string) => isOpen(name) && !removed.has(name)
+  return {
+    ...before,
+    held: heldAfter(before, sent),
+    rejected: filterMap(before.rejected, isLeft),
+    suspects: filterSet(before.suspects, isOpen),
+  }
+}
+
+/** Mostly all that was sent is all that there is: then the response's own map is shared. */
+function heldAfter(before: Subscription, { versions, removed }: Sent): Subscription['held'] {
+  const names = [...versions.keys()]
+  const isAll =
+    removed.length === 0 &&
+    names.every((name) => isWanted(before, name)) &&
+    [...before.held.keys()].every((name) => versions.has(name))
+  if (isAll) return versions
   const held = new Map(before.held)
-  const rejected = new Map(before.rejected)
-  const suspects = new Set(before.suspects)
-  for (const [name, version] of sent.versions) {
-    rejected.delete(name)
-    suspects.delete(name)
-    if (isWanted(before, name)) held.set(name, version)
-  }
-  for (const name of sent.removed) {
-    rejected.delete(name)
-    held.delete(name)
-  }
-  return { ...before, held, rejected, suspects }
+  for (const [name, version] of versions) if (isWanted(before, name)) held.set(name, version)
+  for (const name of removed) held.delete(name)
+  return held
 }
 
 /** The client refused the response: these versions wait until they change. */
@@ -185,9 +198,20 @@ export function isWanted(subscription: Subscription, name: string): boolean {
   return subscription.wildcard || subscription.names.has(name)
 }
 
-function filterMap<V>(
-  map: ReadonlyMap<string, V>,
+function filterMap(
+  map: ReadonlyMap<string, string>,
   keep: (name: string) => boolean,
-): ReadonlyMap<string, V> {
-  return new Map([...map].filter(([name]) => keep(name)))
+): ReadonlyMap<string, string> {
+  const left = [...map].filter(([name]) => keep(name))
+  if (left.length === map.size) return map
+  return left.length === 0 ? NO_VERSIONS : new Map(left)
+}
+
+function filterSet(
+  names: ReadonlySet<string>,
+  keep: (name: string) => boolean,
+): ReadonlySet<string> {
+  const left = [...names].filter(keep)
+  if (left.length === names.size) return names
+  return left.length === 0 ? NO_NAMES : new Set(left)
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { parseCertificate } from '../common/certificate.ts'
 import type { Clock } from '../common/clock.ts'
-import { MeshError } from '../common/errors.ts'
+import { MeshError, type Problem } from '../common/errors.ts'
 import { nodeKeys } from './adapters/crypto/keys.ts'
 import { AdsServer } from './adapters/grpc/ads-server.ts'
 import { createBundleService } from './adapters/grpc/bundle-service.ts'
@@ -26,11 +26,13 @@ import { BundleDesk } from './runtime/bundle-desk.ts'
 import { Directory } from './runtime/directory.ts'
 import { createAuthority } from './runtime/identity/authority.ts'
 import { type ControllerIdentity, openControllerIdentity } from './runtime/identity/identity.ts'
-import type { PodWitness } from './runtime/identity/ports.ts'
+import { type KeyTrouble, toTrouble } from './runtime/identity/live-authority.ts'
+import type { IdentityStore, PodWitness } from './runtime/identity/ports.ts'
 import type { IssuedJoinToken, JoinTokenRequest } from './runtime/identity/tokens.ts'
 import type { Authority } from './runtime/ports.ts'
 import { ProxyTable } from './runtime/proxy-table.ts'
 import type { Publication } from './runtime/publication.ts'
+import { Queue } from './runtime/queue.ts'
 
 export interface EntranceOptions {
   readonly config: Config
@@ -40,6 +42,10 @@ export interface EntranceOptions {
   readonly onRevoked: () => void
   /** Absent: there are no pods. */
   readonly pods?: PodWitness
+  /** Absent: in the state directory. */
+  readonly keys?: IdentityStore
+  /** The roots in force, or what is wrong with the stored keys, may be others now. */
+  readonly onKeysChanged: () => void
 }
 
 export class Entrance implements Authority {
@@ -51,12 +57,29 @@ export class Entrance implements Authority {
   readonly #ads: AdsServer
   readonly #status: ProxyStatusService
   readonly #desk: BundleDesk
+  readonly #keys: IdentityStore
+  readonly #keysQueue: Queue
   #identity: ControllerIdentity | undefined
+  /** Why keys that are there, or were, can't be opened. */
+  #trouble: (KeyTrouble & { readonly name: string }) | undefined
+  #authorityName = ''
   #server: MeshServer | undefined
 
   constructor(options: EntranceOptions) {
     this.#options = options
     const { log, metrics } = options
+    this.#keys = options.keys ?? createIdentityStore(join(options.config.state, 'ca'))
+    this.#keysQueue = new Queue({
+      run: async () => {
+        await this.#identity?.look()
+        return {}
+      },
+      log: log.child({ component: 'keys' }),
+    })
+    this.#keys.shared?.onChange(() => {
+      if (this.#identity === undefined) options.onKeysChanged()
+      else this.#keysQueue.request()
+    })
     this.#peers = createPeerReader(readPeer, options.clock)
     const workloadOf = (uid: string) => this.#directory.peerOf(uid)
     const peerOf = this.#peers.ofCall
@@ -76,16 +99,25 @@ export class Entrance implements Authority {
     this.#desk = new BundleDesk({ workloadOf })
   }
 
-  create({ mesh, certificateAuthority }: Model): Promise<void> {
-    return createAuthority({
-      ...this.#authorityOptions(mesh.trustDomain),
-      rootLifetimeSeconds: certificateAuthority.rootLifetimeSeconds,
-    })
+  create({ mesh, certificateAuthority }: Model): Promise<boolean> {
+    return this.#noting(certificateAuthority.name, () =>
+      createAuthority({
+        ...this.#authorityOptions(mesh.trustDomain),
+        rootLifetimeSeconds: certificateAuthority.rootLifetimeSeconds,
+      }),
+    )
   }
 
   async ensure(model: Model): Promise<readonly Uint8Array[]> {
     this.#directory.set(model)
-    this.#identity ??= await this.#openIdentity(model)
+    const { name } = model.certificateAuthority
+    if (this.#identity === undefined) {
+      this.#identity = await this.#noting(name, () => this.#openIdentity(model))
+      this.#authorityName = name
+      // What was stored while it was opened.
+      if (this.#keys.shared !== undefined) this.#keysQueue.request()
+      this.#options.onKeysChanged()
+    }
     return this.#identity.authority.trustBundle
   }
 
@@ -135,6 +167,20 @@ export class Entrance implements Authority {
     return { rootNotAfterMs: notAfterMs, ownNotAfterMs: own.current().notAfterMs }
   }
 
+  /** PEM of the roots in force; undefined: there are none yet. */
+  roots(): string | undefined {
+    return this.#identity?.authority.trustBundlePem
+  }
+
+  /** What is wrong with the stored keys, of the CertificateAuthority that they are. */
+  problems(): readonly Problem[] {
+    const live = this.#identity?.trouble()
+    const trouble = live === undefined ? this.#trouble : { ...live, name: this.#authorityName }
+    if (trouble === undefined) return []
+    const { name, ...rest } = trouble
+    return [{ ...rest, object: { kind: 'CertificateAuthority', name }, field: '' }]
+  }
+
   xdsLoad(): { readonly streams: number; readonly bufferedBytes: number } {
     return { streams: this.#ads.streams(), bufferedBytes: this.#ads.buffered() }
   }
@@ -142,25 +188,41 @@ export class Entrance implements Authority {
   async stop(graceMs: number): Promise<void> {
     this.#desk.stop()
     await this.#server?.stop(graceMs)
+    await this.#keysQueue.stop()
     this.#identity?.stop()
   }
 
+  /** Notes why keys of others' making, too, can't be had; those of one's own state directory end the process. */
+  async #noting<T>(name: string, work: () => Promise<T>): Promise<T> {
+    try {
+      const result = await work()
+      this.#trouble = undefined
+      return result
+    } catch (error) {
+      if (this.#keys.shared === undefined) throw error
+      this.#trouble = { ...toTrouble(error, this.#keys), name }
+      const { code, message } = error as MeshError
+      // It may be put back: then all goes on.
+      throw new MeshError(code, message, { retry: 'backoff', cause: error })
+    }
+  }
+
   #openIdentity(model: Model): Promise<ControllerIdentity> {
-    const { log, onRevoked, pods } = this.#options
+    const { log, onRevoked, onKeysChanged, pods } = this.#options
     return openControllerIdentity({
       ...this.#authorityOptions(model.mesh.trustDomain),
       directory: this.#directory,
       isLive: (uid, except) => this.#status.isLive(uid, except),
       log: log.child({ component: 'identity' }),
       onRevoked,
+      onKeysChanged,
       ...(pods === undefined ? {} : { pods }),
     })
   }
 
   #authorityOptions(trustDomain: string) {
-    const { config, clock } = this.#options
-    const store = createIdentityStore(join(config.state, 'ca'))
-    return { trustDomain, store, keys: nodeKeys, clock, randomBytes }
+    const { clock } = this.#options
+    return { trustDomain, store: this.#keys, keys: nodeKeys, clock, randomBytes }
   }
 
   /** As the other services' peer, with all that attestation wants to know of its certificate. */

@@ -6,19 +6,21 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { KubernetesSource } from './adapters/kubernetes/cluster-source.ts'
-import { createKubeClient } from './adapters/kubernetes/kube-client.ts'
+import { createKubeClient, type KubeClient } from './adapters/kubernetes/kube-client.ts'
 import { Lease } from './adapters/kubernetes/lease.ts'
 import { createPodWitness } from './adapters/kubernetes/pod-witness.ts'
+import { RootsKeeper } from './adapters/kubernetes/roots-keeper.ts'
+import { SecretStore } from './adapters/kubernetes/secret-store.ts'
 import { createStatusSink } from './adapters/kubernetes/status-sink.ts'
 import type { Config } from './config.ts'
-import { LEASE_NAME } from './core/kubernetes/permissions.ts'
+import { KEYS_NAME, LEASE_NAME } from './core/kubernetes/permissions.ts'
 import { StatusWriter } from './runtime/status-writer.ts'
 import type { SourceParts, Sources } from './sources.ts'
 
 /** Throws ERR_CONFIG. */
 export function createKubernetesSources(
   config: Config,
-  { clock, log, objects }: SourceParts,
+  { clock, log, objects, roots, onShared }: SourceParts,
 ): Sources {
   const client = createKubeClient(config.kubeconfig)
   const source = new KubernetesSource({ client, log: log.child({ component: 'kubernetes' }) })
@@ -31,12 +33,18 @@ export function createKubernetesSources(
     identity,
     clock,
     log: log.child({ component: 'lease' }),
-    onChange: () => writer.touch(),
+    onChange: () => {
+      writer.touch()
+      rootsKeeper.touch()
+      onShared()
+    },
   })
+  const isLeader = () => lease.isLeader()
+  const { rootsKeeper, keys } = createKeys(config, { client, source, log, roots, isLeader })
   const writer = new StatusWriter({
     objects,
     sink: createStatusSink(client, source, identity),
-    isLeader: () => lease.isLeader(),
+    isLeader,
     log: log.child({ component: 'status-writer' }),
   })
   return {
@@ -44,16 +52,56 @@ export function createKubernetesSources(
     writer,
     cluster: source,
     pods: createPodWitness(client, (uid) => source.podByUid(uid)),
+    keys,
+    rootsChanged: () => rootsKeeper.touch(),
     ready: async (signal) => {
-      await source.start(signal)
+      const all = [source.start(signal), rootsKeeper.start(), keys.start()]
+      await Promise.race([Promise.all(all), aborted(signal)])
       if (!signal.aborted) lease.start()
+      await Promise.race([lease.tried(), aborted(signal)])
       if (!signal.aborted) log.info({}, 'all of the cluster is known')
     },
     stop: async () => {
-      await writer.stop()
-      await lease.stop()
-      await source.stop()
+      for (const part of [writer, rootsKeeper, keys, lease, source]) await part.stop()
       client.close()
     },
   }
+}
+
+interface KeyParts extends Pick<SourceParts, 'log' | 'roots'> {
+  readonly client: KubeClient
+  readonly source: KubernetesSource
+  readonly isLeader: () => boolean
+}
+
+/** The authority's keys, and its roots for pods. */
+function createKeys(
+  { namespace }: Config,
+  { client, source, log, roots, isLeader }: KeyParts,
+): { readonly rootsKeeper: RootsKeeper; readonly keys: SecretStore } {
+  const rootsKeeper = new RootsKeeper({
+    client,
+    namespace,
+    namespaces: () => source.namespaces(),
+    roots,
+    isLeader,
+    log: log.child({ component: 'roots' }),
+  })
+  source.onChange(() => rootsKeeper.touch())
+  const keys = new SecretStore({
+    client,
+    namespace,
+    name: KEYS_NAME,
+    mayCreate: isLeader,
+    givenOut: () => rootsKeeper.givenOut(),
+    log: log.child({ component: 'keys' }),
+  })
+  return { rootsKeeper, keys }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
 }

@@ -2,26 +2,16 @@
  * The controller's composition root: the only place that joins adapters, reads the environment, handles signals.
  * In: command line and environment. Out: a running controller, until SIGTERM or SIGINT.
  */
-import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
-import { type Logger, pino } from 'pino'
+import { pino } from 'pino'
 import type { Clock } from '../common/clock.ts'
 import { MeshError } from '../common/errors.ts'
 import { lockState } from '../host/state-lock.ts'
-import { ControllerMetrics } from './adapters/metrics/controller-metrics.ts'
-import { OpaRegoCompiler } from './adapters/opa/rego-compiler.ts'
-import { createConditionStore } from './adapters/state/condition-store.ts'
-import { FileGenerationStore } from './adapters/state/generation-store.ts'
 import { type Config, parseConfig } from './config.ts'
-import { Entrance } from './entrance.ts'
 import { type Core, createFaces } from './faces.ts'
+import { joinCore } from './join-core.ts'
 import { openSources } from './open-sources.ts'
 import { clearTemp, findLostGenerations, preparePlaces } from './places.ts'
-import { History } from './runtime/history.ts'
-import { Reconciler } from './runtime/reconcile.ts'
-import { StatusBoard } from './runtime/status-board.ts'
-import type { Sources } from './sources.ts'
-import { measured } from './telemetry.ts'
 
 const DEFAULT_OPA = join(import.meta.dirname, '../.tools/opa')
 /** How long calls may take to end at SIGTERM. */
@@ -76,8 +66,14 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
   if (remedy !== undefined)
     log.warn({ code: 'ERR_STATE_CORRUPT', remedy }, 'accepted generations are gone')
   const failed = Promise.withResolvers<never>()
-  const sources = await openSources(config, { clock, log, objects: () => core.board.objects() })
-  const core: Core = joinCore(config, { log, sources, fail: failed.reject })
+  const sources = await openSources(config, {
+    clock,
+    log,
+    objects: () => core.board.objects(),
+    roots: () => core.entrance.roots(),
+    onShared: () => core.reconciler.touch(),
+  })
+  const core: Core = joinCore(config, { clock, log, sources, fail: failed.reject })
   const { entrance, reconciler, board } = core
   const { admin, health } = createFaces(core, { config, clock, log })
   try {
@@ -99,52 +95,4 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
     await health.stop()
     await sources.stop()
   }
-}
-
-interface Joined {
-  readonly log: Logger
-  readonly sources: Sources
-  readonly fail: (error: unknown) => void
-}
-
-function joinCore(config: Config, { log, sources, fail }: Joined): Core {
-  const metrics = new ControllerMetrics()
-  const entrance = new Entrance({
-    config,
-    clock,
-    log,
-    metrics,
-    onRevoked: () => board.touch(),
-    ...(sources.pods === undefined ? {} : { pods: sources.pods }),
-  })
-  const compiler = new OpaRegoCompiler({ binary: config.opa, tempDir: join(config.state, 'tmp') })
-  const history = new History()
-  const reconciler = new Reconciler({
-    manifests: sources.manifests,
-    ...(sources.cluster === undefined ? {} : { cluster: sources.cluster }),
-    compiler: measured(compiler, { metrics, clock }),
-    store: new FileGenerationStore(config.state),
-    authority: entrance,
-    // A port that is taken is for the user to free; a controller that nobody reaches doesn't run on.
-    publish: (publication) => {
-      history.note(publication, entrance.proxies.list(), clock.now())
-      return entrance.publish(publication).catch(fail)
-    },
-    clock,
-    newUid: randomUUID,
-    onPass: (seconds) => metrics.passed(seconds),
-    log: log.child({ component: 'reconcile' }),
-  })
-  const board = new StatusBoard({
-    view: () => reconciler.view(),
-    proxies: entrance.proxies,
-    revoked: () => entrance.revoked(),
-    conditions: createConditionStore(config.state),
-    clock,
-    log: log.child({ component: 'status' }),
-  })
-  board.onChange(() => sources.writer?.touch())
-  reconciler.onChange(() => board.refresh())
-  entrance.proxies.onChange(() => board.touch())
-  return { entrance, reconciler, board, history, metrics }
 }

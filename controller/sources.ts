@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../common/clock.ts'
-import type { PodWitness } from './runtime/identity/ports.ts'
+import type { IdentityStore, PodWitness } from './runtime/identity/ports.ts'
 import type { ClusterSource, ManifestSource } from './runtime/ports.ts'
 import type { StatusWriter, StatusWriterOptions } from './runtime/status-writer.ts'
 
@@ -12,10 +12,14 @@ export interface Sources {
   readonly manifests: ManifestSource
   readonly cluster?: ClusterSource
   readonly pods?: PodWitness
+  /** Where the authority's keys are; absent: in the state directory. */
+  readonly keys?: IdentityStore
   /** Statuses go to the API server, by the leader alone. */
   readonly writer?: StatusWriter
   /** Resolves when the reconciler may start: with half of a cluster it would take from workloads what they have. */
   ready(signal: AbortSignal): Promise<void>
+  /** The roots in force may be others now. */
+  rootsChanged?(): void
   stop(): Promise<void>
 }
 
@@ -24,4 +28,8 @@ export interface SourceParts {
   readonly log: Logger
   /** With their status. */
   readonly objects: StatusWriterOptions['objects']
+  /** PEM of the roots in force; undefined: there are none yet. */
+  readonly roots: () => string | undefined
+  /** What others share with this process is another now, or this one leads: what is in force is decided anew. */
+  readonly onShared: () => void
 }

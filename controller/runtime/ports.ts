@@ -136,9 +136,10 @@ export interface ConditionStore {
 export interface Authority {
   /**
    * Makes the keys that the model's CertificateAuthority asks for, where there never were any. Comes before the first
-   * generation with a model is stored: one without keys means that they were lost. Errors: ERR_STATE_WRITE.
+   * generation with a model is stored: one without keys means that they were lost. Resolves with false when another
+   * replica is to make them. Errors: ERR_STATE_WRITE, ERR_STATE_CORRUPT.
    */
-  create(model: Model): Promise<void>
+  create(model: Model): Promise<boolean>
   /** Opens the keys; resolves with the trust bundle (DER roots). Errors: ERR_STATE_CORRUPT. */
   ensure(model: Model): Promise<readonly Uint8Array[]>
 }

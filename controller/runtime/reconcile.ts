@@ -4,6 +4,7 @@
  * Never publishes what is not stored, never stores what is not wholly accepted, never forgets the last good.
  */
 import type { Clock } from '../../common/clock.ts'
+import { MeshError } from '../../common/errors.ts'
 import { isSameState, wasmDigests } from '../core/accept/generation.ts'
 import { type AcceptedState, NOTHING_ACCEPTED } from '../core/accept/objects.ts'
 import { type Proposals, propose } from '../core/accept/propose.ts'
@@ -69,6 +70,9 @@ export interface ReconcileFigures {
  */
 const HOLD_MS = 2000
 
+/** How soon it is looked again for keys that another replica is to make, milliseconds. */
+const KEYS_WAIT_MS = 500
+
 export class Reconciler {
   readonly name = 'reconciler'
   readonly #options: ReconcilerOptions
@@ -104,6 +108,11 @@ export class Reconciler {
     await this.#restore()
     this.#stopWatching = await this.#options.manifests.watch(() => this.#queue.request())
     this.#queue.request()
+  }
+
+  /** What it is all decided by is another now, beside the manifests. */
+  touch(): void {
+    if (this.#stopWatching !== undefined) this.#queue.request()
   }
 
   async stop(): Promise<void> {
@@ -157,7 +166,11 @@ export class Reconciler {
     this.#hasMesh ||= settlement.model !== undefined
     log.info({ objects: accepted.length }, 'stored generation restored')
     // What is wrong is said by the first pass, with its places in the files.
-    await this.#serve(proposals, { ...settlement, problems: [] }, true)
+    await this.#serve(proposals, { ...settlement, problems: [] }, true).catch((err: unknown) => {
+      // What may come to be there is asked for again by each pass.
+      if (!(err instanceof MeshError) || err.retry === 'never') throw err
+      log.error({ err, code: err.code }, 'the stored generation is not served yet')
+    })
   }
 
   async #run(signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
@@ -195,7 +208,14 @@ export class Reconciler {
       return {}
     }
     this.#isDoubtful = false
-    await this.#makeKeys(settlement)
+    const areThere = await this.#makeKeys(settlement).catch((error: unknown) => {
+      this.#show({ proposals, settlement, isRestored: false }, undefined)
+      throw error
+    })
+    if (!areThere) {
+      this.#show({ proposals, settlement, isRestored: false }, undefined)
+      return { requeueAfterMs: KEYS_WAIT_MS }
+    }
     await this.#keep(proposals, settlement)
     await this.#serve(proposals, settlement)
     return {}
@@ -232,11 +252,11 @@ export class Reconciler {
     return Math.max(0, this.#pendingSinceMs + HOLD_MS - nowMs)
   }
 
-  /** Before the first generation that needs them is stored. */
-  async #makeKeys({ model }: Settlement): Promise<void> {
-    if (this.#hasMesh || model === undefined) return
-    await this.#options.authority.create(model)
-    this.#hasMesh = true
+  /** Before the first generation that needs them is stored. False: they are about to be made elsewhere. */
+  async #makeKeys({ model }: Settlement): Promise<boolean> {
+    if (!this.#hasMesh && model !== undefined)
+      this.#hasMesh = await this.#options.authority.create(model)
+    return this.#hasMesh || model === undefined
   }
 
   /** Stores what is accepted now, if it differs from what is stored. */
@@ -269,7 +289,10 @@ export class Reconciler {
       this.#show({ proposals, settlement, isRestored }, this.#view?.publication)
       return
     }
-    const trustBundle = await authority.ensure(model)
+    const trustBundle = await authority.ensure(model).catch((error: unknown) => {
+      this.#show({ proposals, settlement, isRestored }, this.#view?.publication)
+      throw error
+    })
     const next = buildPublication(model, { trustBundle, wasm: this.#wasm })
     const before = this.#view?.publication
     if (before?.generation !== next.generation) {

@@ -19,6 +19,8 @@ export interface StatusBoardOptions {
   readonly proxies: ProxyRegistry
   /** Why a workload's credential was revoked, by workload UID. */
   readonly revoked: () => ReadonlyMap<string, string>
+  /** What is wrong beside the manifests, and with which object. */
+  readonly troubles?: () => readonly Problem[]
   readonly conditions: ConditionStore
   readonly clock: Clock
   readonly log: Log
@@ -71,7 +73,7 @@ export class StatusBoard {
     this.#objects = buildStatuses({
       proposals: view.proposals.proposals,
       seen: view.proposals.seen,
-      problems: view.problems,
+      problems: [...view.problems, ...this.#troubles()],
       pending: view.settlement.pending,
       held: view.settlement.held,
       inForce: view.inForce,
@@ -105,7 +107,15 @@ export class StatusBoard {
     if (view === undefined) return []
     const { inForce } = view
     const proxies = this.#options.proxies.list()
-    return [...view.problems, ...nackProblems({ served: servedBy(view), proxies, inForce })]
+    return [
+      ...view.problems,
+      ...this.#troubles(),
+      ...nackProblems({ served: servedBy(view), proxies, inForce }),
+    ]
+  }
+
+  #troubles(): readonly Problem[] {
+    return this.#options.troubles?.() ?? []
   }
 
   proxies(): readonly ProxyState[] {

@@ -2,9 +2,6 @@
  * The controller on a real API server: what is written there comes to proxies by xDS, through cut watches, a restarted
  * API server, and versions that are gone. Pods have no kubelet here: the test writes their status.
  */
-import { X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { fromBinary } from '@bufbuild/protobuf'
 import * as grpc from '@grpc/grpc-js'
 import { pino } from 'pino'
@@ -64,7 +61,7 @@ function pod(name: string, ip: string) {
 
 const server = await startApiServer(t)
 const cluster = new KubeCluster(server)
-await cluster.prepare({ shop: ['web', 'orders'] })
+await cluster.prepare({ shop: ['web', 'orders'], 'postern-system': [] })
 const uids = new Map<string, string>()
 
 async function run(name: string, ip: string): Promise<void> {
@@ -86,7 +83,7 @@ await ready(['orders-1', '10.1.0.1'])
 const state = tempDir(t)
 const controller = startController(t, { kubeconfig: server.kubeconfig(), state })
 const target = `127.0.0.1:${await controller.meshPort()}`
-const roots = [new X509Certificate(readFileSync(join(state, 'ca/root.pem'))).raw]
+const roots = await cluster.roots('postern-system')
 const SPIFFE_ID = 'spiffe://shop.example/ns/shop/sa/web'
 
 const webToken = () =>

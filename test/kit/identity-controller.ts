@@ -25,6 +25,9 @@ export const NOW = Date.parse('2026-11-24T08:00:00Z')
 
 /** The `ca` folder in memory. `failWrites` makes the disk full. */
 export class MemoryStore implements IdentityStore {
+  readonly place = 'memory'
+  readonly remedy =
+    'restore the ca folder from a backup, or remove the whole state directory to begin anew: every workload must then join again'
   files: Map<string, string> | undefined
   failWrites = false
   writes = 0

@@ -2,6 +2,7 @@
  * What a test writes to a real API server in place of users, controllers and kubelets: CRDs, namespaces, Services,
  * EndpointSlices, and pods with the status that a kubelet would report.
  */
+import { X509Certificate } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
@@ -18,6 +19,8 @@ const PLACES: Readonly<Record<string, string>> = {
   Pod: 'api/v1/namespaces/NS/pods',
   Service: 'api/v1/namespaces/NS/services',
   ServiceAccount: 'api/v1/namespaces/NS/serviceaccounts',
+  ConfigMap: 'api/v1/namespaces/NS/configmaps',
+  ControllerRevision: 'apis/apps/v1/namespaces/NS/controllerrevisions',
   Secret: 'api/v1/namespaces/NS/secrets',
   Lease: 'apis/coordination.k8s.io/v1/namespaces/NS/leases',
   Event: 'apis/events.k8s.io/v1/namespaces/NS/events',
@@ -68,6 +71,17 @@ export class KubeCluster {
     const binding = { metadata: cluster, subjects, roleRef: roleRef('ClusterRole') }
     await this.apply({ kind: 'ClusterRoleBinding', ...binding })
     return this.token(`postern-system/${name}`, 'https://kubernetes.default.svc')
+  }
+
+  /** DER roots, as the pods of this namespace find them; waits for them. */
+  async roots(namespace: string): Promise<readonly Uint8Array[]> {
+    const object = { kind: 'ConfigMap', metadata: { namespace, name: 'postern-ca-roots' } }
+    const find = async () => {
+      const { data } = ((await this.get(object)) ?? {}) as { data?: Record<string, string> }
+      return data?.['ca.crt']
+    }
+    const pem = await waitFor(find, { what: `roots in ${namespace}` })
+    return pem.split(/(?<=-----END CERTIFICATE-----\n)/).map((one) => new X509Certificate(one).raw)
   }
 
   /** Server-side apply; returns what is there then. */

@@ -41,6 +41,7 @@ export class KubernetesSource implements ManifestSource, ClusterSource {
   readonly #namespaces: Informer<KubeObjects['namespaces'][number]>
   readonly #custom: ReadonlyMap<string, Informer<CustomObject>>
   #listener: (() => void) | undefined
+  readonly #followers = new Set<() => void>()
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: ClusterSourceOptions) {
@@ -76,6 +77,11 @@ export class KubernetesSource implements ManifestSource, ClusterSource {
     }
   }
 
+  /** Called, coalesced, after anything changed. */
+  onChange(listener: () => void): void {
+    this.#followers.add(listener)
+  }
+
   async stop(): Promise<void> {
     clearTimeout(this.#timer)
     await Promise.all([...this.#all()].map((informer) => informer.stop()))
@@ -88,6 +94,10 @@ export class KubernetesSource implements ManifestSource, ClusterSource {
       endpointSlices: this.#slices.values(),
       namespaces: this.#namespaces.values(),
     }
+  }
+
+  namespaces(): KubeObjects['namespaces'] {
+    return this.#namespaces.values()
   }
 
   podByUid(uid: string): Pod | undefined {
@@ -114,6 +124,7 @@ export class KubernetesSource implements ManifestSource, ClusterSource {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       this.#listener?.()
+      for (const follower of this.#followers) follower()
     }, COALESCE_MS)
   }
 

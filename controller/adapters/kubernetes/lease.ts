@@ -43,6 +43,7 @@ export class Lease {
   #renewedMs = Number.NEGATIVE_INFINITY
   #wasLeader = false
   #done: Promise<void> = Promise.resolve()
+  readonly #tried = Promise.withResolvers<void>()
 
   constructor(options: LeaseOptions) {
     this.#options = options
@@ -50,6 +51,11 @@ export class Lease {
 
   start(): void {
     this.#done = this.#run()
+  }
+
+  /** Resolves when it was tried once, or the end of it came. */
+  tried(): Promise<void> {
+    return this.#tried.promise
   }
 
   isLeader(): boolean {
@@ -61,6 +67,7 @@ export class Lease {
   async stop(): Promise<void> {
     this.#abort.abort(new Error('the controller stops'))
     await this.#done
+    this.#tried.resolve()
     if (!this.isLeader() || this.#seen === undefined) return
     this.#renewedMs = Number.NEGATIVE_INFINITY
     await this.#write(this.#seen, '').catch(() => {})
@@ -75,6 +82,7 @@ export class Lease {
         if (!signal.aborted) log.warn({ err: why }, 'the lease could not be tried')
       })
       this.#notice()
+      this.#tried.resolve()
       await wait(durationMs * TRY_SHARE, undefined, { signal }).catch(() => {})
     }
   }

@@ -20,9 +20,15 @@ import type { IdentityStore } from '../../runtime/identity/ports.ts'
 /** Far above what 50,000 workloads take. */
 const MAX_BYTES = 64 * 1024 * 1024
 
+const REMEDY =
+  'restore the ca folder from a backup, or remove the whole state directory to begin anew: every workload must ' +
+  'then join again'
+
 /** `folder`: path of the `ca` folder; the one above it is made when it is not there. */
 export function createIdentityStore(folder: string): IdentityStore {
   return {
+    place: `the folder ${basename(folder)} of the state directory`,
+    remedy: REMEDY,
     exists: () => folderExists(folder),
     create: (files) => wrapped(folder, () => createFolder(folder, files)),
     read: (name) => readFrom(join(folder, name)),
@@ -79,10 +85,7 @@ async function readFrom(path: string): Promise<Secret<string>> {
     return await readPrivate(path, MAX_BYTES)
   } catch (error) {
     if (error instanceof MeshError) throw error
-    const remedy =
-      'restore the ca folder from a backup, or remove the whole state directory to begin anew: every workload must ' +
-      'then join again'
-    throw corrupt(path, `cannot be opened (${codeOf(error)})`, remedy)
+    throw corrupt(path, `cannot be opened (${codeOf(error)})`, REMEDY)
   }
 }
 

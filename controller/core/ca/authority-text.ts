@@ -28,36 +28,62 @@ export function formatPair(certificate: Uint8Array, key: Secret<string>): Secret
  */
 export function parsePair(
   text: Secret<string>,
-  expected: { readonly name: string; readonly uri: string | undefined },
+  expected: {
+    readonly name: string
+    readonly uri: string | undefined
+    /** What to do about a text that is none of this. */
+    readonly remedy?: string
+  },
 ): StoredPair {
   const certificates = [...text.reveal().matchAll(CERTIFICATE)]
   const keys = [...text.reveal().matchAll(KEY)]
   const [certificateMatch] = certificates
   const [keyMatch] = keys
   if (certificates.length !== 1 || keys.length !== 1 || certificateMatch?.[1] === undefined)
-    throw corrupt(expected.name, 'it is not one certificate and one key')
-  const certificate = readRoot(Buffer.from(certificateMatch[1], 'base64'), expected.name)
+    throw corrupt(expected, 'it is not one certificate and one key')
+  const certificate = readRoot(Buffer.from(certificateMatch[1], 'base64'), expected)
   if (soleUri(certificate) !== expected.uri) {
     const found = soleUri(certificate) ?? 'no trust domain'
-    throw corrupt(expected.name, `it is of ${found}, not of ${expected.uri ?? 'the attestation'}`)
+    throw corrupt(expected, `it is of ${found}, not of ${expected.uri ?? 'the attestation'}`)
   }
   return { certificate, key: new Secret(keyMatch?.[0] ?? '') }
 }
 
-function readRoot(der: Uint8Array, name: string): Certificate {
+/**
+ * Further roots of this trust domain, DER; any text between them is a comment. Throws ERR_STATE_CORRUPT when one is none.
+ */
+export function parseRoots(
+  pem: string,
+  expected: { readonly name: string; readonly uri: string; readonly remedy?: string },
+): readonly Uint8Array[] {
+  return [...pem.matchAll(CERTIFICATE)].map(([, base64 = '']) => {
+    const certificate = readRoot(Buffer.from(base64, 'base64'), expected)
+    if (soleUri(certificate) === expected.uri) return certificate.der
+    const found = soleUri(certificate) ?? 'no trust domain'
+    throw corrupt(expected, `a root is of ${found}, not of ${expected.uri}`)
+  })
+}
+
+function readRoot(der: Uint8Array, expected: Expected): Certificate {
   try {
     const certificate = parseCertificate(der)
     const { publicKey, tbs, signature } = certificate
     const key = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' })
     if (isCa(certificate) && verify('sha256', tbs, key, signature)) return certificate
   } catch {
-    throw corrupt(name, 'its certificate cannot be read')
+    throw corrupt(expected, 'its certificate cannot be read')
   }
-  throw corrupt(name, 'its certificate is not a self-signed CA')
+  throw corrupt(expected, 'its certificate is not a self-signed CA')
 }
 
-function corrupt(name: string, why: string): MeshError {
-  const remedy =
-    'restore it from a backup, or remove the whole state directory to begin anew: every workload must join again'
+interface Expected {
+  readonly name: string
+  readonly remedy?: string
+}
+
+const REMEDY =
+  'restore it from a backup, or remove the whole state directory to begin anew: every workload must join again'
+
+function corrupt({ name, remedy = REMEDY }: Expected, why: string): MeshError {
   return new MeshError('ERR_STATE_CORRUPT', `${name} is damaged: ${why}; ${remedy}`)
 }

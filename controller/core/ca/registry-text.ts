@@ -90,7 +90,6 @@ function number(value: unknown): number {
 }
 
 function corrupt(why: string): MeshError {
-  const remedy =
-    'restore it from a backup, or remove the whole state directory to begin anew: every workload must join again'
+  const remedy = 'restore it from a backup, or begin anew: every workload must then join again'
   return new MeshError('ERR_STATE_CORRUPT', `identities.json is damaged: ${why}; ${remedy}`)
 }

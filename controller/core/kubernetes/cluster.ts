@@ -2,6 +2,7 @@
  * What the API server knows → what the mesh is made of beside Postern's own objects: workloads, outsiders, services.
  * Pure; the order of objects does not matter. An object that is the same value as before is not read again.
  */
+
 import type { Problem } from '../../../common/errors.ts'
 import { keepEqual, remember } from '../../../common/remember.ts'
 import type { ClusterFacts, PodFacts, ServiceFacts } from '../translate/cluster.ts'
@@ -9,6 +10,7 @@ import { compareAge, compareText } from '../translate/objects.ts'
 import type { PortSubject } from '../translate/peer-authentication.ts'
 import type { EndpointSlice, KubeObjects, KubeService, Pod } from './objects.ts'
 import { hasSidecar, isOver, protocolOf, selects, targetsOf, toPodFacts, toSubject } from './pod.ts'
+import { isInjected } from './roots.ts'
 import { canonical, type Occupant, type Occupants, toServiceFacts } from './service.ts'
 
 const podFacts = remember(toPodFacts)
@@ -46,9 +48,7 @@ export function readCluster(objects: KubeObjects): ClusterFacts {
 /** Pods that should have a sidecar, by their namespace's label, and have none, `namespace/name`; sorted. */
 export function findUnguarded({ pods, namespaces }: KubeObjects): readonly string[] {
   const labelled = new Set(
-    namespaces
-      .filter(({ metadata }) => metadata.labels['postern.dev/inject'] === 'enabled')
-      .map(({ metadata }) => metadata.name),
+    namespaces.filter(({ metadata }) => isInjected(metadata)).map(({ metadata }) => metadata.name),
   )
   return pods
     .filter((pod) => labelled.has(pod.metadata.namespace) && !isOver(pod) && !hasSidecar(pod))

@@ -69,7 +69,7 @@ export interface EndpointSlice {
 }
 
 export interface Namespace {
-  readonly metadata: Pick<Metadata, 'name' | 'uid'> & {
+  readonly metadata: Pick<Metadata, 'name' | 'uid' | 'deletionTimestamp'> & {
     readonly labels: Readonly<Record<string, string>>
   }
 }
@@ -130,8 +130,8 @@ export function readEndpointSlice(json: Json): EndpointSlice {
 }
 
 export function readNamespace(json: Json): Namespace {
-  const { name, uid, labels = {} } = readMetadata(json)
-  return { metadata: { name, uid, labels } }
+  const { name, uid, labels = {}, deletionTimestamp } = readMetadata(json)
+  return { metadata: { name, uid, labels, ...optional('deletionTimestamp', deletionTimestamp) } }
 }
 
 export function isTcp(protocol: unknown): boolean {

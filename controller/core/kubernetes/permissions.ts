@@ -2,6 +2,7 @@
  * What the controller may do in a cluster, each verb with its reason: the one list from which the reference page, the
  * chart's roles and the tests' are made. What isn't here the API server refuses.
  */
+import { ROOTS_NAME } from './roots.ts'
 
 export interface Permission {
   readonly group: string
@@ -15,9 +16,11 @@ export interface Permission {
 }
 
 export const LEASE_NAME = 'postern-controller'
+/** The Secret of the authority's keys. */
+export const KEYS_NAME = 'postern-ca'
 
 export function permissionsFor(plurals: readonly string[]): readonly Permission[] {
-  return [...OBJECTS(plurals), ...CLUSTER, ...OWN]
+  return [...OBJECTS(plurals), ...CLUSTER, ...ROOTS, ...OWN]
 }
 
 const OBJECTS = (plurals: readonly string[]): readonly Permission[] => [
@@ -82,6 +85,18 @@ const CLUSTER: readonly Permission[] = [
   },
 ]
 
+const ROOTS: readonly Permission[] = [
+  {
+    group: '',
+    resources: ['configmaps'],
+    names: [ROOTS_NAME],
+    verbs: ['list', 'watch', 'create', 'patch', 'update', 'delete'],
+    scope: 'cluster',
+    reason:
+      'the roots that pods trust, in each labelled namespace: made, mended when they are edited, made anew when they were made immutable; of all ConfigMaps only those of this name',
+  },
+]
+
 const OWN: readonly Permission[] = [
   {
     group: 'coordination.k8s.io',
@@ -97,6 +112,22 @@ const OWN: readonly Permission[] = [
     verbs: ['get', 'update'],
     scope: 'namespace',
     reason: 'who leads',
+  },
+  {
+    group: '',
+    resources: ['secrets'],
+    verbs: ['create'],
+    scope: 'namespace',
+    reason: 'the leader makes the authority once; `create` can’t be bound to a name',
+  },
+  {
+    group: '',
+    resources: ['secrets'],
+    names: [KEYS_NAME],
+    verbs: ['get', 'list', 'watch', 'patch'],
+    scope: 'namespace',
+    reason:
+      'the authority’s keys, which all replicas sign with; `patch` for the registry of join tokens beside them; no other Secret',
   },
 ]
 

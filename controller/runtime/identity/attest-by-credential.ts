@@ -49,6 +49,8 @@ async function use(
   credential: Credential,
 ): Promise<Attested> {
   const { workloadUid, serialNumber } = credential
+  // Another replica may have answered the last one: judged by what is old here, a good one would seem a copy.
+  await parts.records.refresh()
   await judge(parts, credential)
   const workload = parts.directory.workloadOf({ uid: workloadUid })
   if (workload === undefined)

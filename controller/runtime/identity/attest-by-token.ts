@@ -7,7 +7,7 @@ import { csrBinding, parseJoinToken } from '../../../common/attestation.ts'
 import { MeshError } from '../../../common/errors.ts'
 import { hashOfKey } from '../../core/ca/credential.ts'
 import { parseCsr } from '../../core/ca/csr.ts'
-import { checkToken, spendToken, type TokenRecord } from '../../core/ca/registry.ts'
+import { checkToken, holdsSecret, spendToken, type TokenRecord } from '../../core/ca/registry.ts'
 import {
   type AttestationParts,
   type Attested,
@@ -32,11 +32,19 @@ export async function attestByToken(
   proof: TokenProof,
 ): Promise<Attested> {
   const presented = readProof(claim, proof)
-  const { workloadUid } = checkPresented(parts, presented)
+  const { workloadUid } = await findToken(parts, presented)
   return parts.locked(workloadUid, () => spend(parts, claim, presented))
 }
 
+/** One that is not known here may have been made by another replica. */
+async function findToken(parts: AttestationParts, presented: Presented): Promise<TokenRecord> {
+  if (!holdsSecret(parts.records.get(), presented.id, presented.secret))
+    await parts.records.refresh()
+  return checkPresented(parts, presented)
+}
+
 async function spend(parts: AttestationParts, claim: Claim, presented: Presented) {
+  await parts.records.refresh()
   const { workload: key, workloadUid } = checkPresented(parts, presented)
   const workload = parts.directory.workloadOf({ uid: workloadUid })
   if (workload === undefined) {

@@ -9,7 +9,7 @@ import { MeshError } from '../../../common/errors.ts'
 import { toPem } from '../../../common/pem.ts'
 import { Secret } from '../../../common/secret.ts'
 import type { WorkloadIdentity } from '../../../common/spiffe-id.ts'
-import { formatPair, parsePair, type StoredPair } from '../../core/ca/authority-text.ts'
+import { formatPair, parsePair, parseRoots, type StoredPair } from '../../core/ca/authority-text.ts'
 import { type Credential, readCredential } from '../../core/ca/credential.ts'
 import { type IssuedCertificate, issueCertificate } from '../../core/ca/issue.ts'
 import { EMPTY_REGISTRY } from '../../core/ca/registry.ts'
@@ -28,6 +28,8 @@ import type { IdentityStore, Keys, RandomBytes, SigningKey } from './ports.ts'
 
 export const ROOT_FILE = 'root.pem'
 export const ATTESTATION_FILE = 'attestation.pem'
+/** Of a shared store only. */
+export const OTHER_ROOTS_FILE = 'other-roots.pem'
 export const REGISTRY_FILE = 'identities.json'
 
 export interface SvidRequest {
@@ -46,6 +48,10 @@ export interface Authority {
   /** DER roots that SVIDs of this trust domain verify against. */
   readonly trustBundle: readonly Uint8Array[]
   readonly trustBundlePem: string
+  /** Of the root that signs. */
+  readonly rootPem: string
+  /** SHA-256 of the key that signs credentials. */
+  readonly attestationFingerprint: Uint8Array
   /** SHA-256 of the root's DER. */
   readonly rootFingerprint: Uint8Array
   readonly rootNotAfterMs: number
@@ -81,23 +87,35 @@ export async function openAuthority(
   options: Omit<AuthorityOptions, 'rootLifetimeSeconds'>,
 ): Promise<Authority> {
   const { store, trustDomain } = options
-  if (!(await store.exists())) throw lost()
+  const { remedy } = store
+  if (!(await store.exists())) throw lost(store)
   const uri = `spiffe://${trustDomain}`
-  const root = parsePair(await store.read(ROOT_FILE), { name: ROOT_FILE, uri })
+  const root = parsePair(await store.read(ROOT_FILE), { name: ROOT_FILE, uri, remedy })
   const attestation = parsePair(await store.read(ATTESTATION_FILE), {
     name: ATTESTATION_FILE,
     uri: undefined,
+    remedy,
   })
-  return toAuthority(options, root, {
-    root: toSigning(options.keys, root, ROOT_FILE),
-    attestation: toSigning(options.keys, attestation, ATTESTATION_FILE),
-  })
+  const others = (await store.shared?.otherRoots()) ?? ''
+  const signing = {
+    root: toSigning(options.keys, root, { name: ROOT_FILE, remedy }),
+    attestation: toSigning(options.keys, attestation, { name: ATTESTATION_FILE, remedy }),
+  }
+  const roots = [
+    root.certificate.der,
+    ...parseRoots(others, { name: OTHER_ROOTS_FILE, uri, remedy }),
+  ]
+  return toAuthority(options, root, { ...signing, roots })
 }
 
 function toAuthority(
   options: Pick<AuthorityOptions, 'trustDomain' | 'clock' | 'randomBytes'>,
   root: StoredPair,
-  signing: { readonly root: Signing; readonly attestation: Signing },
+  signing: {
+    readonly root: Signing
+    readonly attestation: Signing
+    readonly roots: readonly Uint8Array[]
+  },
 ): Authority {
   const { clock, trustDomain } = options
   const { certificate } = root
@@ -108,10 +126,12 @@ function toAuthority(
   })
   return {
     trustDomain,
-    trustBundle: [certificate.der],
-    trustBundlePem: toPem(certificate.der),
+    trustBundle: signing.roots,
+    trustBundlePem: signing.roots.map(toPem).join(''),
+    rootPem: toPem(certificate.der),
     rootFingerprint: sha256(certificate.der),
     rootNotAfterMs: certificate.notAfterMs,
+    attestationFingerprint: sha256(signing.attestation.issuer.publicKey),
     async signSvid(request) {
       const { issuer, key } = inForce(signing.root, clock)
       const { publicKey, isProvisional, ...rest } = request
@@ -136,27 +156,35 @@ function inForce(signing: Signing, clock: Clock): Signing {
   throw new MeshError('ERR_CA_NOT_READY', message, { retry: 'backoff' })
 }
 
-function toSigning(keys: Keys, pair: StoredPair, name: string): Signing {
+function toSigning(
+  keys: Keys,
+  pair: StoredPair,
+  { name, remedy }: { readonly name: string; readonly remedy: string },
+): Signing {
   const key = keys.fromPem(pair.key)
-  if (!Buffer.from(key.publicKey).equals(pair.certificate.publicKey))
-    throw new MeshError('ERR_STATE_CORRUPT', `the key in ${name} is not its certificate's`)
+  if (!Buffer.from(key.publicKey).equals(pair.certificate.publicKey)) {
+    const message = `the key in ${name} is not its certificate's; ${remedy}`
+    throw new MeshError('ERR_STATE_CORRUPT', message)
+  }
   return { issuer: issuerOf(pair.certificate), key }
 }
 
 /** A new root would make every sidecar distrust every other, and void all credentials, without a word. */
-function lost(): MeshError {
-  const message =
-    'the keys of the certificate authority are gone, but what was accepted under them is still there; restore the ca ' +
-    'folder from a backup, or remove the whole state directory to begin anew: every workload must then join again'
+export function lost({ place, remedy }: Pick<IdentityStore, 'place' | 'remedy'>): MeshError {
+  const message = `the keys of the certificate authority (${place}) are gone, but what was accepted under them is still there; ${remedy}`
   return new MeshError('ERR_STATE_CORRUPT', message)
 }
 
 /**
- * Makes the keys in an empty state directory; leaves those alone that are there. Only for a mesh that never had any.
- * Throws ERR_STATE_WRITE, ERR_STATE_CORRUPT.
+ * Makes the keys in an empty place; leaves those alone that are there. Only for a mesh that never had any.
+ * Resolves with false when another process is to make them: ask again. Throws ERR_STATE_WRITE, ERR_STATE_CORRUPT.
  */
-export async function createAuthority(options: AuthorityOptions): Promise<void> {
-  if (await options.store.exists()) return
+export async function createAuthority(options: AuthorityOptions): Promise<boolean> {
+  const { store } = options
+  if (await store.exists()) return true
+  // Roots that pods were given outlive a lost Secret, and say that this is no beginning.
+  if (store.shared?.givenOut() !== undefined) throw lost(store)
+  if (store.shared?.mayCreate() === false) return false
   const { trustDomain, rootLifetimeSeconds: lifetimeSeconds, clock, keys, randomBytes } = options
   const make = async (templateOf: typeof rootTemplate) => {
     const key = await keys.generate()
@@ -175,5 +203,6 @@ export async function createAuthority(options: AuthorityOptions): Promise<void> 
     [ATTESTATION_FILE, await make(attestationRootTemplate)],
     [REGISTRY_FILE, new Secret(formatRegistry(EMPTY_REGISTRY))],
   ])
-  await options.store.create(files)
+  await store.create(files)
+  return true
 }

@@ -4,12 +4,14 @@
  * socket calls `createJoinToken`.
  */
 import type { Clock } from '../../../common/clock.ts'
+import { MeshError } from '../../../common/errors.ts'
 import { Secret } from '../../../common/secret.ts'
 import { createChallengeNonces } from '../../core/ca/challenge.ts'
 import { type Attestation, createAttestation } from './attestation.ts'
 import { type Authority, openAuthority } from './authority.ts'
 import type { Revocation } from './claim.ts'
 import { createKeyedLock } from './keyed-lock.ts'
+import { createLiveAuthority, type KeyTrouble } from './live-authority.ts'
 import { type OwnSvidSource, startOwnSvid } from './own-svid.ts'
 import type {
   IdentityStore,
@@ -20,7 +22,7 @@ import type {
   RandomBytes,
   WorkloadDirectory,
 } from './ports.ts'
-import { Records } from './records.ts'
+import { openRecords } from './records.ts'
 import { createJoinToken, type IssuedJoinToken, type JoinTokenRequest } from './tokens.ts'
 
 export interface ControllerIdentityOptions {
@@ -35,6 +37,8 @@ export interface ControllerIdentityOptions {
   readonly randomBytes: RandomBytes
   readonly log: Log
   readonly onRevoked: (event: Revocation) => void
+  /** The roots, or what is wrong with the stored keys, are others now. */
+  readonly onKeysChanged?: () => void
 }
 
 export interface ControllerIdentity {
@@ -44,6 +48,10 @@ export interface ControllerIdentity {
   createJoinToken(request: JoinTokenRequest): Promise<IssuedJoinToken>
   /** Credentials that are revoked now, for status after a restart. */
   revocations(): readonly Revocation[]
+  /** Why the stored keys are not those in force. */
+  trouble(): KeyTrouble | undefined
+  /** Takes over what is stored, if it is good. Rejects when the store doesn't answer. */
+  look(): Promise<void>
   stop(): void
 }
 
@@ -52,8 +60,20 @@ export async function openControllerIdentity(
   options: ControllerIdentityOptions,
 ): Promise<ControllerIdentity> {
   const { store, randomBytes } = options
-  const authority = await openAuthority(options)
-  const records = await Records.open(store)
+  const first = await openAuthority(options)
+  checkGivenOut(first, store)
+  const records = await openRecords(store)
+  const live = createLiveAuthority({
+    first,
+    open: options,
+    records,
+    log: options.log,
+    onChange: (what) => {
+      if (what === 'keys') own.renewNow()
+      options.onKeysChanged?.()
+    },
+  })
+  const { authority } = live
   const nonces = createChallengeNonces(new Secret(randomBytes(32)))
   const parts = { ...options, authority, records, nonces, locked: createKeyedLock() }
   const random = () => Buffer.from(randomBytes(4)).readUInt32BE(0) / 2 ** 32
@@ -67,6 +87,17 @@ export async function openControllerIdentity(
       [...records.get().credentials].flatMap(([workloadUid, { workload, revoked }]) =>
         revoked === undefined ? [] : [{ workload, workloadUid, reason: revoked.reason }],
       ),
+    trouble: live.trouble,
+    look: () => live.look(),
     stop: () => own.stop(),
   }
+}
+
+/** Keys that were exchanged while no controller ran: no pod trusts their root. Throws ERR_STATE_CORRUPT. */
+function checkGivenOut(authority: Authority, store: IdentityStore): void {
+  const known = store.shared?.givenOut() ?? []
+  const [root] = authority.trustBundle
+  if (known.length === 0 || known.some((der) => root && Buffer.from(der).equals(root))) return
+  const message = `the root in ${store.place} is none of those that were given out; ${store.remedy}`
+  throw new MeshError('ERR_STATE_CORRUPT', message)
 }

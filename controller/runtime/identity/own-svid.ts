@@ -45,6 +45,8 @@ export interface OwnSvidSource {
   current(): OwnSvid
   /** Called at each renewal; returns the way to stop. */
   onRenewed(listener: (svid: OwnSvid) => void): () => void
+  /** The authority or its roots are others now. */
+  renewNow(): void
   stop(): void
 }
 
@@ -53,16 +55,20 @@ export async function startOwnSvid(parts: OwnSvidParts): Promise<OwnSvidSource> 
   const listeners = new Set<(svid: OwnSvid) => void>()
   let { svid, lease } = await issue(parts)
   let isRenewing = false
+  let isWanted = false
   const look = async () => {
-    if (isRenewing || leasePhase(lease, momentOf(parts.clock)) === 'fresh') return
+    if (isRenewing) return
+    if (!isWanted && leasePhase(lease, momentOf(parts.clock)) === 'fresh') return
     isRenewing = true
     try {
+      isWanted = false
       const renewed = await issue(parts)
       svid = renewed.svid
       lease = renewed.lease
       parts.log.info({ serialNumber: svid.serialNumber }, 'controller certificate renewed')
       for (const listener of listeners) listener(svid)
     } catch (err) {
+      isWanted = true
       parts.log.error({ err }, 'controller certificate not renewed')
     } finally {
       isRenewing = false
@@ -74,6 +80,10 @@ export async function startOwnSvid(parts: OwnSvidParts): Promise<OwnSvidSource> 
     onRenewed(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
+    },
+    renewNow() {
+      isWanted = true
+      void look()
     },
     stop: () => clearInterval(timer),
   }
@@ -99,7 +109,7 @@ async function issue(parts: OwnSvidParts): Promise<{ svid: OwnSvid; lease: Lease
     privateKey: key.privateKey,
     serialNumber,
     notAfterMs,
-    certificateChainPem: toPem(der) + authority.trustBundlePem,
+    certificateChainPem: toPem(der) + authority.rootPem,
     privateKeyPem: key.toPem(),
     trustBundlePem: authority.trustBundlePem,
   }

@@ -18,11 +18,29 @@ export interface Keys {
   fromPem(pem: Secret<string>): SigningKey
 }
 
+/** What several controllers share: any of them may find that another one wrote. */
+export interface SharedKeys {
+  /** Whether this process may make the keys now: of several, one. */
+  mayCreate(): boolean
+  /** DER roots that were given out, by whichever process; undefined: never any, so that there was no authority yet. */
+  givenOut(): readonly Uint8Array[] | undefined
+  /** PEM of further roots to trust, while one authority takes the place of another; empty: none. */
+  otherRoots(): Promise<string>
+  /** Called after anything may have changed. */
+  onChange(listener: () => void): void
+}
+
 /** A folder of private files (0600), all made at once. Every error is a MeshError with the file's name and a remedy. */
 export interface IdentityStore {
+  /** Where it is, for messages. */
+  readonly place: string
+  /** What to do when it is lost or damaged: an imperative sentence. */
+  readonly remedy: string
+  /** Absent: it is this process's alone. */
+  readonly shared?: SharedKeys
   /** Whether the folder is there; then it must be complete. */
   exists(): Promise<boolean>
-  /** Makes the folder with all these files, or nothing. */
+  /** Makes the folder with all these files, or nothing; leaves alone what another made meanwhile. */
   create(files: ReadonlyMap<string, Secret<string>>): Promise<void>
   /** Throws ERR_STATE_CORRUPT when the file is missing, readable by others, or larger than it can be. */
   read(name: string): Promise<Secret<string>>

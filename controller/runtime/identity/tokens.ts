@@ -57,6 +57,7 @@ export async function createJoinToken(
     const message = `${request.workload} is a pod, which is attested by its own token; join tokens are for WorkloadEntries`
     throw new MeshError('ERR_WORKLOAD_NOT_FOUND', message)
   }
+  await parts.records.refresh()
   const nowMs = parts.clock.now()
   const expiresMs = nowMs + ttlSeconds * 1000
   const token = makeJoinToken(parts.randomBytes, parts.authority.rootFingerprint)

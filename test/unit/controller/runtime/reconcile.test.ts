@@ -65,7 +65,7 @@ function makeWorld(disk: Stored = { state: undefined, wasm: new Map() }) {
       },
     },
     authority: {
-      create: async () => void events.push('create keys'),
+      create: async () => events.push('create keys') > 0,
       ensure: async () => [root],
     },
     publish: (publication) => {

@@ -6,7 +6,7 @@ import { controllerSpiffeId } from '../../../../../common/spiffe-id.ts'
 import { nodeKeys } from '../../../../../controller/adapters/crypto/keys.ts'
 import { openAuthority } from '../../../../../controller/runtime/identity/authority.ts'
 import { createKeyedLock } from '../../../../../controller/runtime/identity/keyed-lock.ts'
-import { Records } from '../../../../../controller/runtime/identity/records.ts'
+import { openRecords } from '../../../../../controller/runtime/identity/records.ts'
 import { MemoryStore, makeController } from '../../../../kit/identity-controller.ts'
 
 t.test('serves the reserved id with its root, and renews at half-life', async (t) => {
@@ -72,7 +72,7 @@ t.test('a token is not told before it is stored', async (t) => {
 
 t.test('changes that wait are written together, each after it was made', async (t) => {
   const { store } = await makeController()
-  const records = await Records.open(store)
+  const records = await openRecords(store)
   const before = store.writes
   const commits = Array.from({ length: 20 }, () => records.commit((registry) => registry))
   await Promise.all(commits)

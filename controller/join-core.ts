@@ -1,0 +1,76 @@
+/**
+ * What decides and serves, joined with each other, part of the composition root.
+ * In: the configuration and where objects come from. Out: the core, not started yet.
+ */
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import type { Clock } from '../common/clock.ts'
+import { ControllerMetrics } from './adapters/metrics/controller-metrics.ts'
+import { OpaRegoCompiler } from './adapters/opa/rego-compiler.ts'
+import { createConditionStore } from './adapters/state/condition-store.ts'
+import { FileGenerationStore } from './adapters/state/generation-store.ts'
+import type { Config } from './config.ts'
+import { Entrance } from './entrance.ts'
+import type { Core } from './faces.ts'
+import { History } from './runtime/history.ts'
+import { Reconciler } from './runtime/reconcile.ts'
+import { StatusBoard } from './runtime/status-board.ts'
+import type { Sources } from './sources.ts'
+import { measured } from './telemetry.ts'
+
+interface Joined {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly sources: Sources
+  readonly fail: (error: unknown) => void
+}
+
+export function joinCore(config: Config, { clock, log, sources, fail }: Joined): Core {
+  const metrics = new ControllerMetrics()
+  const entrance = new Entrance({
+    config,
+    clock,
+    log,
+    metrics,
+    onRevoked: () => board.touch(),
+    onKeysChanged: () => {
+      sources.rootsChanged?.()
+      reconciler.touch()
+      board.touch()
+    },
+    ...(sources.pods === undefined ? {} : { pods: sources.pods }),
+    ...(sources.keys === undefined ? {} : { keys: sources.keys }),
+  })
+  const compiler = new OpaRegoCompiler({ binary: config.opa, tempDir: join(config.state, 'tmp') })
+  const history = new History()
+  const reconciler = new Reconciler({
+    manifests: sources.manifests,
+    ...(sources.cluster === undefined ? {} : { cluster: sources.cluster }),
+    compiler: measured(compiler, { metrics, clock }),
+    store: new FileGenerationStore(config.state),
+    authority: entrance,
+    // A port that is taken is for the user to free; a controller that nobody reaches doesn't run on.
+    publish: (publication) => {
+      history.note(publication, entrance.proxies.list(), clock.now())
+      return entrance.publish(publication).catch(fail)
+    },
+    clock,
+    newUid: randomUUID,
+    onPass: (seconds) => metrics.passed(seconds),
+    log: log.child({ component: 'reconcile' }),
+  })
+  const board = new StatusBoard({
+    view: () => reconciler.view(),
+    proxies: entrance.proxies,
+    revoked: () => entrance.revoked(),
+    troubles: () => entrance.problems(),
+    conditions: createConditionStore(config.state),
+    clock,
+    log: log.child({ component: 'status' }),
+  })
+  board.onChange(() => sources.writer?.touch())
+  reconciler.onChange(() => board.refresh())
+  entrance.proxies.onChange(() => board.touch())
+  return { entrance, reconciler, board, history, metrics }
+}

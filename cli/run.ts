@@ -40,14 +40,8 @@ export function addRun(program: Command): void {
     'sidecar',
     'run a sidecar with its Envoy (see `postern sidecar --help`)',
     async () => {
-      const [{ runSidecar }, { drainSidecar }] = await Promise.all([
-        import('../sidecar/main.ts'),
-        import('../sidecar/drain.ts'),
-      ])
-      return ([first, ...rest], env) =>
-        first === 'drain'
-          ? drainSidecar(rest)
-          : runSidecar(first === undefined ? [] : [first, ...rest], env)
+      const { runSidecar } = await import('../sidecar/main.ts')
+      return runSidecar
     },
   )
 }

@@ -16,6 +16,7 @@ import { openRunDir, type RunDir } from './adapters/fs/run-dir.ts'
 import { createAttester } from './attesters.ts'
 import { parseConfig, type SidecarConfig } from './config.ts'
 import { runPaths, tooLongSocketPath } from './core/envoy/bootstrap.ts'
+import { drainSidecar } from './drain.ts'
 import { firstSvid } from './runtime/first-svid.ts'
 import { startIdentity } from './runtime/identity.ts'
 import { serve } from './serve.ts'
@@ -24,11 +25,12 @@ import { Telemetry } from './telemetry.ts'
 const PACKAGE_ROOT = join(import.meta.dirname, '..')
 const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now() }
 
-/** Runs until a signal. Rejects with ERR_CONFIG (every mistake at once) or ERR_TOOL_MISSING. */
+/** Runs until a signal; with `drain` first, tells a running one to drain. Rejects with ERR_CONFIG (every mistake at once) or ERR_TOOL_MISSING. */
 export async function runSidecar(
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<void> {
+  if (argv[0] === 'drain') return drainSidecar(argv.slice(1))
   const parsed = parseConfig(argv, env, { cwd: process.cwd(), packageRoot: PACKAGE_ROOT })
   if (parsed.kind === 'help') {
     process.stdout.write(parsed.text)

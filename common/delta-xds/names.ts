@@ -5,8 +5,6 @@
  * one: a controller has twelve of them for each proxy.
  */
 export class Names implements Iterable<string> {
-  static readonly #NONE = new Names(new Set())
-
   #set: Set<string> | undefined
   #next: Names | undefined
   #undo: { readonly name: string; readonly isIn: boolean } | undefined
@@ -17,7 +15,9 @@ export class Names implements Iterable<string> {
 
   static of(names: Iterable<string>): Names {
     const set = new Set(names)
-    return set.size === 0 ? Names.#NONE : new Names(set)
+    if (set.size > 0) return new Names(set)
+    empty ??= new Names(set)
+    return empty
   }
 
   get size(): number {
@@ -47,7 +47,7 @@ export class Names implements Iterable<string> {
   #step(name: string, isIn: boolean): Names {
     const set = this.#own()
     if (set.size === 0) return Names.of([name])
-    if (!isIn && set.size === 1) return Names.#NONE
+    if (!isIn && set.size === 1) return Names.of([])
     if (isIn) set.add(name)
     else set.delete(name)
     const next = new Names(set)
@@ -77,3 +77,5 @@ export class Names implements Iterable<string> {
     return set
   }
 }
+
+let empty: Names | undefined

@@ -13,6 +13,7 @@ import { preparePrivateDir } from '../host/private-dir.ts'
 import { lockState } from '../host/state-lock.ts'
 import { checkTools } from './adapters/envoy/envoy-process.ts'
 import { openRunDir, type RunDir } from './adapters/fs/run-dir.ts'
+import { AppProbes } from './adapters/http/app-probes.ts'
 import { createAttester } from './attesters.ts'
 import { parseConfig, type SidecarConfig } from './config.ts'
 import { runPaths, tooLongSocketPath } from './core/envoy/bootstrap.ts'
@@ -81,7 +82,10 @@ async function run(config: SidecarConfig, runDir: RunDir): Promise<void> {
     signal: stopping.signal,
   })
   const version = packageVersion()
-  const telemetry = new Telemetry({ address: config.health, identity, version })
+  const { pod, appProbes } = config
+  const probes = new AppProbes({ probes: appProbes, address: pod?.ip ?? '127.0.0.1' })
+  const askApp = (path: string) => probes.ask(path)
+  const telemetry = new Telemetry({ address: config.health, identity, version, askApp })
   try {
     await telemetry.start()
     const hurry = hurrying.signal

@@ -2,7 +2,7 @@
  * How the sidecar shows itself, part of the composition root: /healthz, /readyz and /metrics. In: the identity, and
  * what serves a workload as long as something does. Out: one server for the life of the process.
  */
-import { type HealthFacts, HealthServer } from './adapters/http/health.ts'
+import { type AskApp, type HealthFacts, HealthServer } from './adapters/http/health.ts'
 import { SidecarMetrics } from './adapters/metrics/sidecar-metrics.ts'
 import type { WorkloadIdentitySource } from './runtime/identity.ts'
 import type { Shown } from './serve.ts'
@@ -12,6 +12,7 @@ export interface TelemetryOptions {
   readonly address: string | undefined
   readonly identity: WorkloadIdentitySource
   readonly version: string
+  readonly askApp?: AskApp
 }
 
 export class Telemetry {
@@ -29,11 +30,12 @@ export class Telemetry {
       return { version, ready, identity: svid, svids: identity.counts(), serving }
     })
     if (address === undefined) return
-    this.#health = new HealthServer(address, () => this.#facts(), {
+    const source = {
       contentType: metrics.metrics.contentType,
       text: () => metrics.text(),
       envoyLines: () => this.#shown?.envoyLines() ?? NO_LINES,
-    })
+    }
+    this.#health = new HealthServer(address, () => this.#facts(), source, options.askApp)
   }
 
   /** Errors: ERR_CONFIG. */

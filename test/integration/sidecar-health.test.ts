@@ -1,10 +1,12 @@
 /** What /healthz, /readyz and /metrics answer, over a real port; Envoy's metrics from a real Unix socket. */
 import { createServer, type Server } from 'node:http'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { EnvoyMetrics } from '../../sidecar/adapters/envoy/envoy-metrics.ts'
 import { type HealthFacts, HealthServer } from '../../sidecar/adapters/http/health.ts'
 import { tempDir } from '../kit/tempdir.ts'
+import { waitFor } from '../kit/wait.ts'
 
 type Test = Parameters<typeof tempDir>[0]
 
@@ -119,4 +121,19 @@ t.test('says which address cannot be had', async (t) => {
   const source = { ...OWN, envoyLines: async function* () {} }
   const second = new HealthServer(`127.0.0.1:${health.port()}`, () => facts, source)
   await t.rejects(second.start(), { code: 'ERR_CONFIG', message: /--health/ })
+})
+
+t.test('one address does not keep the others out', async (t) => {
+  const { health, get } = await start(t, (_, res) => res.end())
+  const port = health.port()
+  const sockets = Array.from({ length: 300 }, () =>
+    connect({ port, host: '127.0.0.1', localAddress: '127.0.0.2' }).on('error', () => {}),
+  )
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+  })
+  const isClosed = () => sockets.filter((socket) => socket.closed).length
+  await waitFor(() => isClosed() === 300 - 32, { what: 'those too many to be closed' })
+  t.equal((await get('/readyz')).status, 200)
+  for (const socket of sockets) socket.destroy()
 })

@@ -1,10 +1,11 @@
 /**
- * /healthz, /readyz and /metrics. In: a function that says how things are now. Out: answers; nothing else is served.
+ * /healthz, /readyz, /metrics, and the app's probes. In: a function that says how things are now, and one that asks the app.
+ * Out: answers; nothing else is served.
  * /healthz is 200 as long as the event loop turns: a restart would not bring an identity back, it would lose the key.
  * Source: Prometheus text exposition format 0.0.4.
  */
 import { createServer, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import { MeshError } from '../../../common/errors.ts'
 
@@ -22,7 +23,15 @@ export interface MetricsSource {
   envoyLines(): AsyncIterable<string>
 }
 
-const MAX_CONNECTIONS = 64
+/** By its path; undefined: there is no such probe. Never rejects. */
+export type AskApp = (
+  path: string,
+) => Promise<{ readonly healthy: boolean; readonly detail: string } | undefined>
+
+const APP_PROBES = '/app-health/'
+const MAX_CONNECTIONS = 256
+/** So that no other pod keeps the kubelet out. */
+const MAX_OF_ADDRESS = 32
 /** Of a request that doesn't come, and of a reader that doesn't read. */
 const TIMEOUT_MS = 10_000
 
@@ -31,17 +40,26 @@ export class HealthServer {
   readonly #server: Server
   readonly #address: string
   readonly #metrics: MetricsSource
+  /** Connections, by who has them. */
+  readonly #open = new Map<string, number>()
 
   /** `address`: `HOST:PORT`. */
-  constructor(address: string, facts: () => HealthFacts, metrics: MetricsSource) {
+  constructor(
+    address: string,
+    facts: () => HealthFacts,
+    metrics: MetricsSource,
+    askApp: AskApp = async () => undefined,
+  ) {
     this.#address = address
     this.#metrics = metrics
     this.#server = createServer({ requestTimeout: TIMEOUT_MS }, (req, res) => {
       const path = req.method === 'GET' ? (req.url ?? '').split('?')[0] : undefined
       if (path === '/metrics') void this.#serveMetrics(res)
+      else if (path?.startsWith(APP_PROBES)) void serveProbe(res, askApp(path))
       else send(res, answerOf(path, facts()))
     })
     this.#server.maxConnections = MAX_CONNECTIONS
+    this.#server.on('connection', (socket) => this.#count(socket))
     this.#server.timeout = TIMEOUT_MS
   }
 
@@ -60,6 +78,21 @@ export class HealthServer {
 
   port(): number {
     return (this.#server.address() as AddressInfo).port
+  }
+
+  #count(socket: Socket): void {
+    const address = socket.remoteAddress ?? ''
+    const count = (this.#open.get(address) ?? 0) + 1
+    if (count > MAX_OF_ADDRESS) {
+      socket.destroy()
+      return
+    }
+    this.#open.set(address, count)
+    socket.once('close', () => {
+      const left = (this.#open.get(address) ?? 1) - 1
+      if (left > 0) this.#open.set(address, left)
+      else this.#open.delete(address)
+    })
   }
 
   /** The reader sets the pace; one that leaves, or that stands still, ends it. */
@@ -99,6 +132,11 @@ function answerOf(path: string | undefined, facts: HealthFacts): Answer | undefi
       return { status: ready ? 200 : 503, body: { ready, detail } }
   }
   return undefined
+}
+
+async function serveProbe(res: ServerResponse, asked: ReturnType<AskApp>): Promise<void> {
+  const answer = await asked
+  send(res, answer && { status: answer.healthy ? 200 : 503, body: answer })
 }
 
 function send(res: ServerResponse, answer: Answer | undefined): void {

@@ -1,0 +1,355 @@
+/**
+ * The whole in a real cluster: pods with sidecars that attested by their tokens, called by every way that a cluster has.
+ * What is allowed gets through, what is not is refused, and what has no sidecar does not reach a STRICT port.
+ */
+import { join } from 'node:path'
+import { t } from 'tap'
+import { fromPem } from '../../common/pem.ts'
+import { whyNoCluster } from '../../scripts/cluster/machine.ts'
+import { useCluster } from '../kit/cluster.ts'
+import { attestPod } from '../kit/pod-attestation.ts'
+import {
+  accountManifest,
+  controllerManifests,
+  type Images,
+  nodeContainer,
+  podManifest,
+  podSpec,
+  SYSTEM,
+} from '../kit/pod-mesh.ts'
+import { waitFor } from '../kit/wait.ts'
+
+const why = whyNoCluster()
+const NS = 'pod-mesh'
+const OUT = 'pod-mesh-out'
+
+/** HTTP on 8080 that says who was called, TCP echo on 9000, UDP echo on 9999. */
+const SERVER = `
+const http = require('node:http'), net = require('node:net'), dgram = require('node:dgram')
+process.on('SIGTERM', () => process.exit(0))
+http.createServer((q, s) => s.end(process.env.HOSTNAME + ' ' + q.url)).listen(8080, '0.0.0.0')
+net.createServer((s) => s.on('error', () => {}).pipe(s)).listen(9000, '0.0.0.0')
+const u = dgram.createSocket('udp4')
+u.on('message', (m, r) => u.send('udp ' + m, r.port, r.address)).bind(9999)`
+
+/** Prints the status and the body, or why there is none. */
+const HTTP = `
+const [url, method] = process.argv.slice(1)
+fetch(url, { method, signal: AbortSignal.timeout(5000) })
+  .then(async (r) => console.log(r.status, (await r.text()).trim()))
+  .catch((e) => console.log('failed', e.cause?.code ?? e.name))`
+
+const UDP = `
+const [host, port] = process.argv.slice(1)
+const u = require('node:dgram').createSocket('udp4')
+u.on('message', (m) => { console.log(String(m)); process.exit() })
+setInterval(() => u.send('hello', Number(port), host), 200)
+setTimeout(() => { console.log('failed'); process.exit() }, 5000)`
+
+const TCP = `
+const [host, port] = process.argv.slice(1)
+const s = require('node:net').connect(Number(port), host, () => s.write('hello'))
+const end = (text) => { console.log(text); process.exit() }
+s.on('data', (d) => end('tcp ' + d)).on('error', (e) => end('failed ' + e.code)).on('close', () => end('closed'))
+setTimeout(() => end('failed'), 5000)`
+
+const PROBES = [
+  { path: '/app-health/app/readyz', kind: 'http', port: 8080, httpPath: '/ready' },
+  { path: '/app-health/app/livez', kind: 'tcp', port: 9000 },
+  { path: '/app-health/app/startupz', kind: 'tcp', port: 9001 },
+]
+
+const MESH = [
+  { kind: 'Mesh', metadata: { name: 'mesh' }, spec: { trustDomain: 'shop.example' } },
+  { kind: 'CertificateAuthority', metadata: { name: 'postern' }, spec: { selfSigned: {} } },
+].map((object) => ({ apiVersion: 'postern.dev/v1alpha1', ...object }))
+
+const principal = (account: string) => `spiffe://shop.example/ns/${NS}/sa/${account}`
+
+const POLICY = {
+  apiVersion: 'postern.dev/v1alpha1',
+  kind: 'AuthorizationPolicy',
+  metadata: { name: 'orders', namespace: NS },
+  spec: {
+    targetRefs: [{ group: '', kind: 'Service', name: 'orders' }],
+    rules: [
+      {
+        from: [{ source: { principals: [principal('web'), principal('orders')] } }],
+        to: [{ operation: { methods: ['GET'], ports: ['8080'] } }],
+      },
+      {
+        from: [{ source: { principals: [principal('web')] } }],
+        to: [{ operation: { ports: ['9000'] } }],
+      },
+    ],
+  },
+}
+
+const SERVICE = {
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name: 'orders', namespace: NS },
+  spec: {
+    selector: { app: 'orders' },
+    ports: [
+      { name: 'http', port: 80, targetPort: 8080 },
+      { name: 'tcp', port: 9000 },
+    ],
+  },
+}
+
+t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
+  const { ask, images: built } = await useCluster(t)
+  const image = (name: string) => built[name]?.reference.replace('docker.io/', '') ?? ''
+  const images: Images = {
+    controller: image('controller'),
+    sidecar: image('sidecar'),
+    init: image('init'),
+  }
+  const apply = (...items: readonly object[]) =>
+    ask(
+      ['apply', '--server-side', '-f', '-'],
+      JSON.stringify({ apiVersion: 'v1', kind: 'List', items }),
+    )
+  const run = (pod: string, script: string, ...args: readonly string[]) => {
+    const namespace = pod === 'outsider' ? OUT : NS
+    const command = ['/usr/bin/node', '-e', script, ...args]
+    return ask(['exec', '-n', namespace, pod, '-c', 'app', '--', ...command]).then((s) => s.trim())
+  }
+  const get = (pod: string, url: string, method = 'GET') => run(pod, HTTP, url, method)
+  const ipOf = (name: string) =>
+    ask(['get', 'pod', '-n', NS, name, '--output=jsonpath={.status.podIP}'])
+
+  await ask(['apply', '--server-side', '-f', join(import.meta.dirname, '../../crds')])
+  const crds = ['crd', '--all', '--for=condition=Established', '--timeout=30s']
+  await ask(['wait', ...crds])
+  for (const name of [SYSTEM, NS, OUT])
+    await apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })
+  t.teardown(async () => {
+    if (process.env.KEEP !== undefined) return
+    await ask(['delete', 'namespace', SYSTEM, NS, OUT, '--wait=false'])
+    await ask(['delete', 'meshes,certificateauthorities', '--all'])
+  })
+  await apply(...MESH, POLICY, SERVICE, ...controllerManifests(images))
+  await ask(['rollout', 'status', '-n', SYSTEM, 'deployment/postern-controller', '--timeout=90s'])
+  await shareRoots(ask, [NS])
+
+  const accounts = ['web', 'orders', 'thief'].map((name) => accountManifest(NS, name))
+  await apply(
+    ...accounts,
+    accountManifest(OUT, 'outsider'),
+    podManifest(images, { namespace: NS, name: 'web' }),
+    podManifest(images, { namespace: NS, name: 'thief' }),
+    podManifest(images, {
+      namespace: NS,
+      name: 'orders',
+      script: SERVER,
+      ports: [{ name: 'web', containerPort: 8080 }],
+      probes: PROBES,
+      app: { readinessProbe: { httpGet: { path: '/app-health/app/readyz', port: 15020 } } },
+    }),
+    podManifest(images, { namespace: OUT, name: 'outsider', sidecar: false }),
+  )
+  await ask(['wait', '-n', NS, 'pod', '--all', '--for=condition=Ready', '--timeout=120s'])
+  await ask(['wait', '-n', OUT, 'pod', '--all', '--for=condition=Ready', '--timeout=60s'])
+  const orders = await ipOf('orders')
+  const service = `http://orders.${NS}.svc.cluster.local`
+
+  await t.test('who may, by the Service and by the pod’s address', async (t) => {
+    t.equal(await get('web', `http://orders/a`), '200 orders /a')
+    t.equal(await get('web', `${service}/b`), '200 orders /b')
+    t.equal(await get('web', `http://${orders}:8080/c`), '200 orders /c')
+    t.equal(await run('web', TCP, 'orders', '9000'), 'tcp hello')
+  })
+
+  await t.test('who may not, by both', async (t) => {
+    t.match(await get('thief', 'http://orders/'), /^403/)
+    t.match(await get('thief', `http://${orders}:8080/`), /^403/)
+    t.match(await get('web', 'http://orders/', 'POST'), /^403/)
+    t.notMatch(await run('thief', TCP, 'orders', '9000'), /hello/)
+  })
+
+  await t.test('plaintext does not reach a STRICT port', async (t) => {
+    t.match(await get('outsider', `http://${orders}:8080/`), /^failed/)
+    t.match(await get('outsider', `${service}/`), /^failed/)
+    t.notMatch(await run('outsider', TCP, orders, '9000'), /hello/)
+    t.notMatch(await run('outsider', TCP, orders, '12345'), /hello/)
+    t.notMatch(await run('outsider', TCP, orders, '15006'), /hello/)
+  })
+
+  await t.test('a pod calls itself through its Service, and is decided about', async (t) => {
+    // By its full name: the short one is the pod's own in its /etc/hosts.
+    t.equal(await get('orders', `${service}/self`), '200 orders /self')
+    t.match(await get('orders', `${service}/self`, 'POST'), /^403/)
+    t.match(await get('orders', `http://${orders}:8080/self`, 'POST'), /^403/)
+  })
+
+  await t.test('probes of the app, by its sidecar', async (t) => {
+    const probe = (path: string) => get('outsider', `http://${orders}:15020${path}`)
+    t.match(await probe('/app-health/app/readyz'), /^200 /)
+    t.match(await probe('/app-health/app/livez'), /^200 /)
+    t.match(await probe('/app-health/app/startupz'), /^503 .*ECONNREFUSED/, 'nobody is at 9001')
+    t.match(await probe('/app-health/other/livez'), /^404 /)
+  })
+
+  await t.test('UDP is untouched', async (t) => {
+    t.equal(await run('outsider', UDP, orders, '9999'), 'udp hello')
+    t.equal(await run('web', UDP, orders, '9999'), 'udp hello')
+  })
+
+  await t.test('other ways to a service', async (t) => {
+    const meta = (name: string) => ({ name, namespace: NS })
+    const selector = { app: 'orders' }
+    const service = (name: string, spec: object) => ({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: meta(name),
+      spec,
+    })
+    const ports = [{ name: 'http', port: 8080, targetPort: 'web' }]
+    await apply(
+      service('headless', { clusterIP: 'None', selector, ports }),
+      service('outside', { type: 'NodePort', selector, ports }),
+      service('by-hand', { ports: [{ name: 'http', port: 8088, targetPort: 8080 }] }),
+      {
+        apiVersion: 'discovery.k8s.io/v1',
+        kind: 'EndpointSlice',
+        metadata: { ...meta('by-hand-1'), labels: { 'kubernetes.io/service-name': 'by-hand' } },
+        addressType: 'IPv4',
+        ports: [{ name: 'http', port: 8080 }],
+        endpoints: [{ addresses: [orders] }],
+      },
+    )
+    const comes = (pod: string, url: string, expected: RegExp) =>
+      waitFor(async () => expected.test(await get(pod, url)), {
+        what: `${url} from ${pod}`,
+        signal: AbortSignal.timeout(20_000),
+      })
+    await comes('web', 'http://headless:8080/h', /^200 orders \/h$/)
+    t.match(await get('thief', 'http://headless:8080/'), /^403/)
+    await comes('web', 'http://by-hand:8088/s', /^200 orders \/s$/)
+    t.match(await get('thief', 'http://by-hand:8088/'), /^403/)
+    const port = await ask([
+      ...['get', 'service', '-n', NS, 'outside'],
+      '--output=jsonpath={.spec.ports[0].nodePort}',
+    ])
+    const node = await ask([
+      'get',
+      'node',
+      '--output=jsonpath={.items[0].status.addresses[0].address}',
+    ])
+    const fromHost = (method = 'GET') =>
+      fetch(`http://${node}:${port}/n`, { method, signal: AbortSignal.timeout(3000) }).then(
+        async (r) => `${r.status} ${await r.text()}`,
+        () => 'failed',
+      )
+    t.equal(await fromHost(), 'failed', 'plaintext from outside, under STRICT')
+    const permissive = {
+      apiVersion: 'postern.dev/v1alpha1',
+      kind: 'PeerAuthentication',
+      metadata: meta('orders'),
+      spec: { selector: { matchLabels: selector }, mtls: { mode: 'PERMISSIVE' } },
+    }
+    await apply(permissive)
+    await waitFor(async () => (await fromHost()).startsWith('403'), { what: 'a decision' })
+    t.match(await get('outsider', `http://${orders}:8080/`), /^403/, 'nobody in particular')
+    t.match(await get('web', 'http://orders/still'), /^200/)
+    await ask(['delete', 'peerauthentication', '-n', NS, 'orders'])
+    await waitFor(async () => (await fromHost()) === 'failed', { what: 'STRICT again' })
+  })
+
+  await t.test('a Job ends, and its init container reaches a service', async (t) => {
+    const call = (path: string) => `fetch('http://orders${path}').then(async (r) => {
+      console.log(r.status, await r.text()); process.exit(r.ok ? 0 : 1) }, () => process.exit(2))`
+    const pod = {
+      namespace: NS,
+      name: 'web',
+      script: call('/job'),
+      inits: [nodeContainer(images, 'first', call('/init'))],
+      spec: { restartPolicy: 'Never' },
+    }
+    const template = { metadata: { labels: { app: 'job' } }, spec: podSpec(images, pod) }
+    const metadata = { name: 'once', namespace: NS }
+    await apply({
+      apiVersion: 'batch/v1',
+      kind: 'Job',
+      metadata,
+      spec: { backoffLimit: 0, template },
+    })
+    await ask(['wait', '-n', NS, 'job/once', '--for=condition=Complete', '--timeout=60s'])
+    const logs = (container: string) => ask(['logs', '-n', NS, 'job/once', '-c', container])
+    t.match(await logs('first'), /^200 orders \/init/)
+    t.match(await logs('app'), /^200 orders \/job/)
+  })
+
+  await t.test('who shows another’s token, or asks for another', async (t) => {
+    const roots = fromPem(await rootsOf(ask))
+    const pod = (name: string) =>
+      ask(['get', 'pod', '-n', NS, name, '--output=jsonpath={.metadata.uid}'])
+    const tokenOf = async (name: string, audience = 'postern-ca') =>
+      ask([
+        ...['create', 'token', '-n', NS, name, `--audience=${audience}`, '--duration=10m'],
+        ...['--bound-object-kind=Pod', `--bound-object-name=${name}`],
+        `--bound-object-uid=${await pod(name)}`,
+      ]).then((token) => token.trim())
+    const target = await ask([
+      ...['get', 'pod', '-n', SYSTEM, '-l', 'app=postern-controller'],
+      '--output=jsonpath={.items[0].status.podIP}',
+    ])
+    const attack = (token: string, account = 'web') =>
+      attestPod(`${target}:15012`, { roots, token, uri: principal(account) })
+    await t.rejects(attack(await tokenOf('web')), /not its pod's address/, 'from elsewhere')
+    const other = await tokenOf('web', 'https://kubernetes.default.svc')
+    await t.rejects(attack(other), /ERR_TOKEN_INVALID/, 'of another audience')
+    await t.rejects(attack('x.y.z'), /ERR_TOKEN_INVALID/, 'that is none')
+    const unbound = await ask(['create', 'token', '-n', NS, 'web', '--audience=postern-ca'])
+    await t.rejects(attack(unbound.trim()), /ERR_TOKEN_INVALID/, 'that is of no pod')
+  })
+
+  await t.test('a sidecar that starts again goes on, without a controller', async (t) => {
+    const restarts = () =>
+      ask([
+        ...['get', 'pod', '-n', NS, 'web'],
+        '--output=jsonpath={.status.initContainerStatuses[1].restartCount}',
+      ])
+    await ask(['scale', '-n', SYSTEM, 'deployment/postern-controller', '--replicas=0'])
+    await ask(['wait', '-n', SYSTEM, 'pod', '--all', '--for=delete', '--timeout=60s'])
+    const kill = 'process.kill(1, "SIGTERM")'
+    const inside = ['exec', '-n', NS, 'web', '-c', 'postern-sidecar', '--']
+    await ask([...inside, '/usr/bin/node', '-e', kill])
+    await waitFor(async () => (await restarts()) === '1', {
+      what: 'a restart',
+      signal: AbortSignal.timeout(60_000),
+    })
+    await waitFor(async () => (await get('web', 'http://orders/after')) === '200 orders /after', {
+      what: 'calls to go on',
+      signal: AbortSignal.timeout(60_000),
+    })
+    t.match(await get('thief', 'http://orders/'), /^403/)
+  })
+})
+
+/** What the controller's leader will write into each namespace: the certificate alone, never the key beside it. */
+async function shareRoots(
+  ask: (args: readonly string[], stdin?: string) => Promise<string>,
+  namespaces: readonly string[],
+): Promise<void> {
+  const roots = await rootsOf(ask)
+  for (const namespace of namespaces) {
+    const metadata = { name: 'postern-ca-roots', namespace }
+    const data = { 'ca.crt': roots }
+    const map = JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data })
+    await ask(['apply', '--server-side', '-f', '-'], map)
+  }
+}
+
+async function rootsOf(ask: (args: readonly string[]) => Promise<string>): Promise<string> {
+  const read = `console.log(/-----BEGIN CERTIFICATE-----[^]*?-----END CERTIFICATE-----/.exec(
+    require('node:fs').readFileSync('/var/lib/postern/state/ca/root.pem', 'utf8'))[0])`
+  const exec = ['exec', '-n', SYSTEM, 'deploy/postern-controller', '--']
+  const command = [...exec, '/usr/bin/node', '-e', read]
+  return waitFor(() => ask(command), {
+    what: 'the root',
+    signal: AbortSignal.timeout(30_000),
+  })
+}

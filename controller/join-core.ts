@@ -48,7 +48,7 @@ export function joinCore(config: Config, { clock, log, sources, fail }: Joined):
     manifests: sources.manifests,
     ...(sources.cluster === undefined ? {} : { cluster: sources.cluster }),
     compiler: measured(compiler, { metrics, clock }),
-    store: new FileGenerationStore(config.state),
+    store: sources.generations ?? new FileGenerationStore(config.state),
     authority: entrance,
     // A port that is taken is for the user to free; a controller that nobody reaches doesn't run on.
     publish: (publication) => {

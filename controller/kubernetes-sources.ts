@@ -9,6 +9,7 @@ import { KubernetesSource } from './adapters/kubernetes/cluster-source.ts'
 import { createKubeClient, type KubeClient } from './adapters/kubernetes/kube-client.ts'
 import { Lease } from './adapters/kubernetes/lease.ts'
 import { createPodWitness } from './adapters/kubernetes/pod-witness.ts'
+import { RevisionStore } from './adapters/kubernetes/revision-store.ts'
 import { RootsKeeper } from './adapters/kubernetes/roots-keeper.ts'
 import { SecretStore } from './adapters/kubernetes/secret-store.ts'
 import { createStatusSink } from './adapters/kubernetes/status-sink.ts'
@@ -40,7 +41,8 @@ export function createKubernetesSources(
     },
   })
   const isLeader = () => lease.isLeader()
-  const { rootsKeeper, keys } = createKeys(config, { client, source, log, roots, isLeader })
+  const shared = { client, source, log, roots, isLeader, onShared }
+  const { rootsKeeper, keys, generations } = createShared(config, shared)
   const writer = new StatusWriter({
     objects,
     sink: createStatusSink(client, source, identity),
@@ -53,32 +55,33 @@ export function createKubernetesSources(
     cluster: source,
     pods: createPodWitness(client, (uid) => source.podByUid(uid)),
     keys,
+    generations,
     rootsChanged: () => rootsKeeper.touch(),
     ready: async (signal) => {
-      const all = [source.start(signal), rootsKeeper.start(), keys.start()]
+      const all = [source.start(signal), rootsKeeper.start(), keys.start(), generations.start()]
       await Promise.race([Promise.all(all), aborted(signal)])
       if (!signal.aborted) lease.start()
       await Promise.race([lease.tried(), aborted(signal)])
       if (!signal.aborted) log.info({}, 'all of the cluster is known')
     },
     stop: async () => {
-      for (const part of [writer, rootsKeeper, keys, lease, source]) await part.stop()
+      for (const part of [writer, rootsKeeper, keys, generations, lease, source]) await part.stop()
       client.close()
     },
   }
 }
 
-interface KeyParts extends Pick<SourceParts, 'log' | 'roots'> {
+interface SharedParts extends Pick<SourceParts, 'log' | 'roots' | 'onShared'> {
   readonly client: KubeClient
   readonly source: KubernetesSource
   readonly isLeader: () => boolean
 }
 
-/** The authority's keys, and its roots for pods. */
-function createKeys(
+/** What all replicas share: the authority's keys and roots, and what was accepted. */
+function createShared(
   { namespace }: Config,
-  { client, source, log, roots, isLeader }: KeyParts,
-): { readonly rootsKeeper: RootsKeeper; readonly keys: SecretStore } {
+  { client, source, log, roots, isLeader, onShared }: SharedParts,
+) {
   const rootsKeeper = new RootsKeeper({
     client,
     namespace,
@@ -96,7 +99,14 @@ function createKeys(
     givenOut: () => rootsKeeper.givenOut(),
     log: log.child({ component: 'keys' }),
   })
-  return { rootsKeeper, keys }
+  const generations = new RevisionStore({
+    client,
+    namespace,
+    isLeader,
+    onNewer: onShared,
+    log: log.child({ component: 'generations' }),
+  })
+  return { rootsKeeper, keys, generations }
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -5,7 +5,7 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../common/clock.ts'
 import type { IdentityStore, PodWitness } from './runtime/identity/ports.ts'
-import type { ClusterSource, ManifestSource } from './runtime/ports.ts'
+import type { ClusterSource, GenerationStore, ManifestSource } from './runtime/ports.ts'
 import type { StatusWriter, StatusWriterOptions } from './runtime/status-writer.ts'
 
 export interface Sources {
@@ -14,6 +14,8 @@ export interface Sources {
   readonly pods?: PodWitness
   /** Where the authority's keys are; absent: in the state directory. */
   readonly keys?: IdentityStore
+  /** Where accepted generations are; absent: in the state directory. */
+  readonly generations?: GenerationStore
   /** Statuses go to the API server, by the leader alone. */
   readonly writer?: StatusWriter
   /** Resolves when the reconciler may start: with half of a cluster it would take from workloads what they have. */

@@ -120,8 +120,13 @@ export interface LoadedGeneration {
 /** What was accepted outlives the process (DESIGN §1.3). */
 export interface GenerationStore {
   load(): Promise<LoadedGeneration>
-  /** Resolves when it is on disk. `wasm` holds at least what the state names. Errors: ERR_STATE_WRITE. */
-  save(state: AcceptedState, wasm: ReadonlyMap<string, Uint8Array>): Promise<void>
+  /** What another replica stored since this one loaded, saved or asked. Absent: there is no other. */
+  newer?(): Promise<LoadedGeneration | undefined>
+  /**
+   * Resolves when it is on disk; with false when it is another replica's to store. `wasm` holds at least what the state
+   * names. Errors: ERR_STATE_WRITE.
+   */
+  save(state: AcceptedState, wasm: ReadonlyMap<string, Uint8Array>): Promise<boolean>
 }
 
 /** When each condition took its status: outlives the process, and nothing depends on it. */

@@ -16,6 +16,7 @@ import type {
   Authority,
   ClusterSource,
   GenerationStore,
+  LoadedGeneration,
   Log,
   ManifestFile,
   ManifestSource,
@@ -152,13 +153,8 @@ export class Reconciler {
       this.#isDoubtful = true
       this.#hasMesh = true
     }
-    this.#state = state
+    this.#take(state, loaded)
     this.#stored = loaded.state
-    this.#wasm = loaded.wasm
-    for (const { artifact } of state.accepted.values()) {
-      const wasm = artifact && loaded.wasm.get(artifact.wasmDigest)
-      if (artifact && wasm) this.#compile.seed(artifact.unitDigest, artifact, wasm)
-    }
     if (this.#isDoubtful) return
     const accepted = [...state.accepted].map(([key, object]) => ({ key, accepted: object }))
     const proposals = { proposals: accepted, seen: state.seen, problems: [] }
@@ -171,6 +167,40 @@ export class Reconciler {
       if (!(err instanceof MeshError) || err.retry === 'never') throw err
       log.error({ err, code: err.code }, 'the stored generation is not served yet')
     })
+  }
+
+  #take(state: AcceptedState, { wasm }: Pick<LoadedGeneration, 'wasm'>): void {
+    this.#state = state
+    this.#wasm = new Map([...this.#wasm, ...wasm])
+    for (const { artifact } of state.accepted.values()) {
+      const bytes = artifact && wasm.get(artifact.wasmDigest)
+      if (artifact === undefined || bytes === undefined) continue
+      if (this.#compile.stateOf({ digest: artifact.unitDigest }).kind !== 'ready')
+        this.#compile.seed(artifact.unitDigest, artifact, bytes)
+    }
+  }
+
+  /**
+   * Of several replicas one stores, and what it stored is the last good of all: of an object whose newest version is bad,
+   * each may have seen another good one. What the manifests say now is then judged on top of it.
+   */
+  async #takeOver(): Promise<void> {
+    const { store, log } = this.#options
+    const loaded = await store.newer?.()
+    if (loaded === undefined) return
+    const { state, unknown = [] } = loaded.state === undefined ? {} : readStoredState(loaded.state)
+    const { faults } = loaded
+    if (state === undefined || faults.length + unknown.length > 0) {
+      const fields = { code: 'ERR_STATE_CORRUPT', faults, unknown: unknown.slice(0, 10) }
+      log.error(fields, 'what another replica stored is not taken over; the last good stays')
+      return
+    }
+    this.#take(state, loaded)
+    this.#stored = loaded.state ?? state
+    this.#isDoubtful = false
+    const accepted = [...state.accepted].map(([key, object]) => ({ key, accepted: object }))
+    this.#hasMesh ||= this.#settle(accepted).model !== undefined
+    log.info({ objects: accepted.length }, 'taken over what another replica stored')
   }
 
   async #run(signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
@@ -190,6 +220,7 @@ export class Reconciler {
   }
 
   async #pass(signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
+    await this.#takeOver()
     const files = await this.#gather(signal)
     const { manifests, newUid, clock } = this.#options
     const { isExact = false } = manifests
@@ -259,14 +290,12 @@ export class Reconciler {
     return this.#hasMesh || model === undefined
   }
 
-  /** Stores what is accepted now, if it differs from what is stored. */
+  /** Stores what is accepted now, if it differs from what is stored and is this replica's to store. */
   async #keep({ seen }: Proposals, { accepted }: Settlement): Promise<void> {
     const next: AcceptedState = { accepted, seen }
     const wasm = this.#modulesOf(next)
-    if (!isSameState(next, this.#stored)) {
-      await this.#options.store.save(next, wasm)
+    if (!isSameState(next, this.#stored) && (await this.#options.store.save(next, wasm)))
       this.#stored = next
-    }
     this.#state = next
     this.#wasm = wasm
   }

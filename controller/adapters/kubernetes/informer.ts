@@ -19,6 +19,8 @@ export interface Resource<T> {
   readonly path: string
   /** Selectors. */
   readonly query?: Readonly<Record<string, string>>
+  /** Of each object nothing but its metadata is asked for. */
+  readonly metadataOnly?: true
   readonly read: (json: Json) => T
   /** What of a value is a change when it is another. Absent: all of it. */
   readonly matters?: (value: T) => unknown
@@ -149,6 +151,7 @@ export class Informer<T> {
       const page = { limit: String(PAGE), ...(next === '' ? {} : { continue: next }) }
       const { status, body } = await this.#options.client.request('GET', this.#path(page), {
         signal,
+        ...this.#accept('PartialObjectMetadataList'),
       })
       if (status !== 200) throw new KubeError(status, String(body.message ?? ''))
       const { items, metadata } = body as { items: readonly Json[] | null; metadata: Json }
@@ -167,7 +170,12 @@ export class Informer<T> {
       timeoutSeconds: String(Math.round(WATCH_SECONDS * (1 + random()))),
     })
     const startMs = performance.now()
-    await client.watch(path, { signal, silenceMs, onEvent: (event) => this.#take(event) })
+    await client.watch(path, {
+      signal,
+      silenceMs,
+      ...this.#accept('PartialObjectMetadata'),
+      onEvent: (event) => this.#take(event),
+    })
     // One that always ends at once would be asked for without end.
     if (performance.now() - startMs < SHORT_MS) throw new KubeError(0, 'the watch ended at once')
     this.#failures = 0
@@ -184,6 +192,11 @@ export class Informer<T> {
         : type !== 'BOOKMARK' && this.#keep(key, this.#read(object))
     if (resourceVersion !== undefined) this.#version = resourceVersion
     if (isChanged) this.#changed()
+  }
+
+  #accept(form: 'PartialObjectMetadata' | 'PartialObjectMetadataList'): { accept?: string } {
+    const { metadataOnly } = this.#options.resource
+    return metadataOnly === undefined ? {} : { accept: metadataOf(form) }
   }
 
   #read(json: Json): T {
@@ -210,6 +223,10 @@ export class Informer<T> {
     const { path, query: own = {} } = this.#options.resource
     return `${path}?${new URLSearchParams({ ...own, ...query })}`
   }
+}
+
+export function metadataOf(form: 'PartialObjectMetadata' | 'PartialObjectMetadataList'): string {
+  return `application/json;as=${form};g=meta.k8s.io;v=v1`
 }
 
 export function keyOf({ metadata }: Json): string {

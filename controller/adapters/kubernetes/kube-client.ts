@@ -16,6 +16,8 @@ export interface KubeRequest {
   readonly body?: unknown
   /** Default: JSON. */
   readonly contentType?: string
+  /** Default: JSON. */
+  readonly accept?: string
   readonly signal?: AbortSignal
 }
 
@@ -29,6 +31,8 @@ export interface WatchOptions {
   readonly signal: AbortSignal
   /** The watch is given up when nothing comes for so long, milliseconds. */
   readonly silenceMs: number
+  /** Default: JSON. */
+  readonly accept?: string
   readonly onEvent: (event: { readonly type: string; readonly object: Json }) => void
 }
 
@@ -97,8 +101,8 @@ class HttpKubeClient implements KubeClient {
     }
   }
 
-  async watch(path: string, { signal, silenceMs, onEvent }: WatchOptions): Promise<void> {
-    const response = await this.#send('GET', path, { signal })
+  async watch(path: string, { signal, silenceMs, accept, onEvent }: WatchOptions): Promise<void> {
+    const response = await this.#send('GET', path, { signal, ...(accept && { accept }) })
     if (response.statusCode !== 200) {
       const { message = '' } = parse(await readText(response)) as { message?: string }
       throw new KubeError(response.statusCode ?? 0, message)
@@ -141,7 +145,7 @@ class HttpKubeClient implements KubeClient {
       ...(request.signal === undefined ? {} : { signal: request.signal }),
       headers: {
         ...(options.headers as Record<string, string> | undefined),
-        accept: 'application/json',
+        accept: request.accept ?? 'application/json',
         'user-agent': 'postern-controller',
         ...(body === undefined
           ? {}

@@ -54,7 +54,7 @@ export class FileGenerationStore implements GenerationStore {
     return { state: undefined, wasm: new Map(), faults }
   }
 
-  async save(state: AcceptedState, wasm: ReadonlyMap<string, Uint8Array>): Promise<void> {
+  async save(state: AcceptedState, wasm: ReadonlyMap<string, Uint8Array>): Promise<boolean> {
     const sequence = this.#sequence + 1
     try {
       await this.#makeFolders()
@@ -77,6 +77,7 @@ export class FileGenerationStore implements GenerationStore {
     this.#sequence = sequence
     this.#needs.set(sequence, wasmDigests(state))
     await this.#collect()
+    return true
   }
 
   async #read(

@@ -129,6 +129,14 @@ const OWN: readonly Permission[] = [
     reason:
       'the authority’s keys, which all replicas sign with; `patch` for the registry of join tokens beside them; no other Secret',
   },
+  {
+    group: 'apps',
+    resources: ['controllerrevisions'],
+    verbs: ['get', 'list', 'watch', 'create', 'delete'],
+    scope: 'namespace',
+    reason:
+      'the last good of each object outlives the pods; their names are digests, so that no name can be listed here. Nothing is ever changed in one',
+  },
 ]
 
 /** As `rules` of a Role or ClusterRole. */

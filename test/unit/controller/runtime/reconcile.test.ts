@@ -62,6 +62,7 @@ function makeWorld(disk: Stored = { state: undefined, wasm: new Map() }) {
         events.push('save')
         disk.state = state
         disk.wasm = wasm
+        return true
       },
     },
     authority: {

@@ -16,6 +16,10 @@ export interface Config {
   readonly state: string
   readonly listen: Address
   readonly health: Address
+  /** Undefined: no webhooks. */
+  readonly webhook: Address | undefined
+  /** Empty: defaults. */
+  readonly injection: string
   readonly opa: string
   readonly logLevel: string
 }
@@ -120,10 +124,30 @@ const SOURCE_OPTIONS = {
   },
 } satisfies Record<string, Option>
 
+const WEBHOOK_OPTIONS = {
+  webhook: {
+    flag: '--webhook',
+    value: 'HOST:PORT',
+    default: '',
+    defaultDoc: 'default: none',
+    doc: 'with --source kubernetes: where the API server asks to inject pods and to judge objects (HTTPS)',
+    parse: (value) => (value === '' ? undefined : address(value)),
+  },
+  injection: {
+    flag: '--injection',
+    value: 'FILE',
+    default: '',
+    defaultDoc: 'default: built in',
+    doc: 'settings of injection, JSON, as the chart writes them',
+    parse: optionalPath,
+  },
+} satisfies Record<string, Option>
+
 /** `defaultOpa`: path of the binary that `make tools` puts beside the package. */
 export function optionsOf(defaultOpa: string) {
   return {
     ...SOURCE_OPTIONS,
+    ...WEBHOOK_OPTIONS,
     state: {
       flag: '--state',
       value: 'DIR',
@@ -202,7 +226,8 @@ export function parseConfig(
     : { kind: 'config', config: config as unknown as Config }
 }
 
-function findContradictions({ source, manifests }: Partial<Config>): readonly string[] {
+function findContradictions({ source, manifests, webhook }: Partial<Config>): readonly string[] {
+  if (source === 'files' && webhook !== undefined) return ['--webhook is for --source kubernetes']
   if (source === 'files' && manifests === '')
     return [`--manifests DIR is required: ${SOURCE_OPTIONS.manifests.doc}`]
   if (source === 'kubernetes' && manifests !== '')

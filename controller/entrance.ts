@@ -181,6 +181,15 @@ export class Entrance implements Authority {
     return [{ ...rest, object: { kind: 'CertificateAuthority', name }, field: '' }]
   }
 
+  /** What issues certificates for servers of the controller's own. Throws ERR_CA_NOT_READY. */
+  issuing() {
+    if (this.#identity === undefined)
+      throw new MeshError('ERR_CA_NOT_READY', 'there is no authority yet', { retry: 'backoff' })
+    const { authority, own } = this.#identity
+    const lifetimeSeconds = this.#directory.settings()?.svidLifetimeSeconds ?? 86_400
+    return { authority, own, lifetimeSeconds }
+  }
+
   xdsLoad(): { readonly streams: number; readonly bufferedBytes: number } {
     return { streams: this.#ads.streams(), bufferedBytes: this.#ads.buffered() }
   }

@@ -14,6 +14,7 @@ import type { Reconciler } from './runtime/reconcile.ts'
 import type { StatusBoard } from './runtime/status-board.ts'
 import { createHealth } from './telemetry.ts'
 import { createViews } from './views.ts'
+import type { Webhooks } from './webhooks.ts'
 
 export interface Core {
   readonly entrance: Entrance
@@ -21,6 +22,7 @@ export interface Core {
   readonly board: StatusBoard
   readonly history: History
   readonly metrics: ControllerMetrics
+  readonly webhooks: Webhooks
 }
 
 export function createFaces(

@@ -18,6 +18,7 @@ import { Reconciler } from './runtime/reconcile.ts'
 import { StatusBoard } from './runtime/status-board.ts'
 import type { Sources } from './sources.ts'
 import { measured } from './telemetry.ts'
+import { Webhooks } from './webhooks.ts'
 
 interface Joined {
   readonly clock: Clock
@@ -42,25 +43,46 @@ export function joinCore(config: Config, { clock, log, sources, fail }: Joined):
     ...(sources.pods === undefined ? {} : { pods: sources.pods }),
     ...(sources.keys === undefined ? {} : { keys: sources.keys }),
   })
-  const compiler = new OpaRegoCompiler({ binary: config.opa, tempDir: join(config.state, 'tmp') })
+  const opa = new OpaRegoCompiler({ binary: config.opa, tempDir: join(config.state, 'tmp') })
+  const compiler = measured(opa, { metrics, clock })
+  const webhooks = new Webhooks({ config, entrance, sources, compiler, log })
   const history = new History()
   const reconciler = new Reconciler({
     manifests: sources.manifests,
     ...(sources.cluster === undefined ? {} : { cluster: sources.cluster }),
-    compiler: measured(compiler, { metrics, clock }),
+    compiler,
     store: sources.generations ?? new FileGenerationStore(config.state),
     authority: entrance,
     // A port that is taken is for the user to free; a controller that nobody reaches doesn't run on.
     publish: (publication) => {
       history.note(publication, entrance.proxies.list(), clock.now())
-      return entrance.publish(publication).catch(fail)
+      return entrance
+        .publish(publication)
+        .then(() => webhooks.open())
+        .catch(fail)
     },
     clock,
     newUid: randomUUID,
     onPass: (seconds) => metrics.passed(seconds),
     log: log.child({ component: 'reconcile' }),
   })
-  const board = new StatusBoard({
+  const board = createBoard(config, { clock, log, entrance, reconciler })
+  board.onChange(() => sources.writer?.touch())
+  reconciler.onChange(() => board.refresh())
+  entrance.proxies.onChange(() => board.touch())
+  return { entrance, reconciler, board, history, metrics, webhooks }
+}
+
+interface BoardParts extends Pick<Joined, 'clock' | 'log'> {
+  readonly entrance: Entrance
+  readonly reconciler: Reconciler
+}
+
+function createBoard(
+  config: Config,
+  { clock, log, entrance, reconciler }: BoardParts,
+): StatusBoard {
+  return new StatusBoard({
     view: () => reconciler.view(),
     proxies: entrance.proxies,
     revoked: () => entrance.revoked(),
@@ -69,8 +91,4 @@ export function joinCore(config: Config, { clock, log, sources, fail }: Joined):
     clock,
     log: log.child({ component: 'status' }),
   })
-  board.onChange(() => sources.writer?.touch())
-  reconciler.onChange(() => board.refresh())
-  entrance.proxies.onChange(() => board.touch())
-  return { entrance, reconciler, board, history, metrics }
 }

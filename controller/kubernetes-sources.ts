@@ -13,6 +13,7 @@ import { RevisionStore } from './adapters/kubernetes/revision-store.ts'
 import { RootsKeeper } from './adapters/kubernetes/roots-keeper.ts'
 import { SecretStore } from './adapters/kubernetes/secret-store.ts'
 import { createStatusSink } from './adapters/kubernetes/status-sink.ts'
+import { WebhookConfigurations } from './adapters/kubernetes/webhook-configurations.ts'
 import type { Config } from './config.ts'
 import { KEYS_NAME, LEASE_NAME } from './core/kubernetes/permissions.ts'
 import { StatusWriter } from './runtime/status-writer.ts'
@@ -35,14 +36,12 @@ export function createKubernetesSources(
     clock,
     log: log.child({ component: 'lease' }),
     onChange: () => {
-      writer.touch()
-      rootsKeeper.touch()
-      onShared()
+      for (const tell of [() => writer.touch(), touch, onShared]) tell()
     },
   })
   const isLeader = () => lease.isLeader()
   const shared = { client, source, log, roots, isLeader, onShared }
-  const { rootsKeeper, keys, generations } = createShared(config, shared)
+  const { rootsKeeper, keys, generations, webhooks, touch } = createShared(config, shared)
   const writer = new StatusWriter({
     objects,
     sink: createStatusSink(client, source, identity),
@@ -56,16 +55,17 @@ export function createKubernetesSources(
     pods: createPodWitness(client, (uid) => source.podByUid(uid)),
     keys,
     generations,
-    rootsChanged: () => rootsKeeper.touch(),
+    rootsChanged: touch,
     ready: async (signal) => {
       const all = [source.start(signal), rootsKeeper.start(), keys.start(), generations.start()]
       await Promise.race([Promise.all(all), aborted(signal)])
-      if (!signal.aborted) lease.start()
+      if (!signal.aborted) for (const part of [lease, webhooks]) part?.start()
       await Promise.race([lease.tried(), aborted(signal)])
       if (!signal.aborted) log.info({}, 'all of the cluster is known')
     },
     stop: async () => {
-      for (const part of [writer, rootsKeeper, keys, generations, lease, source]) await part.stop()
+      const parts = [writer, webhooks, rootsKeeper, keys, generations, lease, source]
+      for (const part of parts) await part?.stop()
       client.close()
     },
   }
@@ -77,9 +77,9 @@ interface SharedParts extends Pick<SourceParts, 'log' | 'roots' | 'onShared'> {
   readonly isLeader: () => boolean
 }
 
-/** What all replicas share: the authority's keys and roots, and what was accepted. */
+/** What all replicas share: the authority's keys and roots, also for the API server, and what was accepted. */
 function createShared(
-  { namespace }: Config,
+  { namespace, webhook }: Config,
   { client, source, log, roots, isLeader, onShared }: SharedParts,
 ) {
   const rootsKeeper = new RootsKeeper({
@@ -106,7 +106,13 @@ function createShared(
     onNewer: onShared,
     log: log.child({ component: 'generations' }),
   })
-  return { rootsKeeper, keys, generations }
+  const toApi = { client, roots, isLeader, log: log.child({ component: 'webhooks' }) }
+  const webhooks = webhook === undefined ? undefined : new WebhookConfigurations(toApi)
+  const touch = () => {
+    rootsKeeper.touch()
+    webhooks?.touch()
+  }
+  return { rootsKeeper, keys, generations, webhooks, touch }
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -90,6 +90,7 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
   } finally {
     await reconciler.stop()
     await board.stop()
+    await core.webhooks.stop()
     await entrance.stop(GRACE_MS)
     await admin.stop()
     await health.stop()

@@ -12,6 +12,7 @@ export const ROOMS: Readonly<Record<string, string>> = {
   host: 'What do both programs do with the machine: private files, one program per directory?',
   controller: 'How is the controller put together, and from which flags?',
   'controller/core/accept': 'Which version of each object is in force when the newest is bad?',
+  'controller/core/admission': 'What is the API server told before it stores an object?',
   'controller/core/analyze': 'What in these manifests is wrong, or hardly meant?',
   'controller/core/bundle': 'What is in the policy bundle of a workload?',
   'controller/core/ca':

@@ -6,10 +6,12 @@ import { formatRef, type Problem } from '../../../common/errors.ts'
 import { type Candidate, isKind, keyOf, NOTHING_ACCEPTED, type Reading } from '../accept/objects.ts'
 import { propose } from '../accept/propose.ts'
 import { type File, readManifests } from '../accept/reading.ts'
-import { settle } from '../accept/settle.ts'
+import { type CompileState, settle } from '../accept/settle.ts'
 import type { Model, Workload } from '../model/mesh.ts'
+import type { Unit } from '../rego/unit.ts'
 import { attach } from '../translate/attachment.ts'
 import { translateAuthorizationPolicy } from '../translate/authorization-policy.ts'
+import type { ClusterFacts } from '../translate/cluster.ts'
 import { keyOfFinding, runChecks } from './checks.ts'
 import type { Estate, LintFinding, PolicySubject } from './finding.ts'
 
@@ -29,10 +31,19 @@ const MESH_KINDS: readonly string[] = ['Mesh', 'CertificateAuthority']
 const WITHOUT_DIGEST = { wasmDigest: '', readsBody: false, rules: [] }
 const SEVERITIES = ['error', 'warning', 'info']
 
+/** What is known beside the files. */
+export interface World {
+  /** Pods and Services; absent: workloads are what WorkloadEntries say. */
+  readonly cluster?: ClusterFacts
+  /** What became of a policy's Rego. Absent: it is not asked. */
+  readonly compiled?: (unit: Unit) => CompileState
+}
+
 /** Sorted by severity, then file, line, object, field and code. */
-export function analyze(given: readonly File[]): readonly LintFinding[] {
-  const { candidates, hasMesh, problems, model } = read(given)
-  const isPartial = !candidates.some((c) => isKind(c.object, 'WorkloadEntry'))
+export function analyze(given: readonly File[], world: World = {}): readonly LintFinding[] {
+  const { candidates, hasMesh, problems, model } = read(given, world)
+  const isPartial =
+    world.cluster === undefined && !candidates.some((c) => isKind(c.object, 'WorkloadEntry'))
   const errors = problems
     .filter(
       (p) => p.source?.file.startsWith(STAND_IN) !== true && !(isPartial && needsWorkloads(p)),
@@ -46,18 +57,19 @@ export function analyze(given: readonly File[]): readonly LintFinding[] {
   )
 }
 
-function read(given: readonly File[]) {
+function read(given: readonly File[], world: World) {
   const reading = readManifests(given, NOTHING_ACCEPTED)
   const has = (kind: 'Mesh' | 'CertificateAuthority') =>
     reading.candidates.some((c) => isKind(c.object, kind))
-  const first = judge(reading, [
+  const standIns = [
     ...(has('Mesh') ? [] : [MESH]),
     ...(has('CertificateAuthority') || has('Mesh') ? [] : [AUTHORITY]),
-  ])
+  ]
+  const first = judge(reading, standIns, world)
   const { candidates } = reading
   if (first.model !== undefined) return { ...first, candidates, hasMesh: has('Mesh') }
   // What is wrong with the Mesh is said; the rest is judged as if there were a right one.
-  const second = judge(withoutMesh(reading), [MESH, AUTHORITY])
+  const second = judge(withoutMesh(reading), [MESH, AUTHORITY], world)
   const problems = [...first.problems.filter(isOfMesh), ...second.problems]
   return { problems, model: second.model, candidates, hasMesh: false }
 }
@@ -74,7 +86,7 @@ function isOfMesh({ object }: Problem): boolean {
 }
 
 /** Added as objects, not as files: a wrong one of theirs would make it a second one. */
-function judge(reading: Reading, standIns: readonly string[]) {
+function judge(reading: Reading, standIns: readonly string[], world: World) {
   const added = standIns.flatMap((text, i) => {
     const files = [{ path: `${STAND_IN}-${i}`, text }]
     return readManifests(files, NOTHING_ACCEPTED).candidates
@@ -83,7 +95,8 @@ function judge(reading: Reading, standIns: readonly string[]) {
   const newUid = () => `uid-${uids++}`
   const whole = { ...reading, candidates: [...reading.candidates, ...added] }
   const proposals = propose(whole, NOTHING_ACCEPTED, { now: '2000-01-01T00:00:00Z', newUid })
-  const settlement = settle(proposals.proposals, () => ({ kind: 'ready', ...WITHOUT_DIGEST }))
+  const { compiled = () => ({ kind: 'ready', ...WITHOUT_DIGEST }), cluster } = world
+  const settlement = settle(proposals.proposals, compiled, cluster)
   const problems = [...proposals.problems, ...settlement.problems]
   return { problems, model: settlement.model }
 }

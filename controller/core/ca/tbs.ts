@@ -42,17 +42,19 @@ export function assembleCertificate(tbs: Uint8Array, signature: Uint8Array): Uin
 
 function extensionsOf(template: CertificateTemplate): Uint8Array[] {
   const subjectIsEmpty = template.subject.length === 2
-  const { uri, workloadUid, extendedKeyUsage } = template
+  const { uri, dnsNames = [], workloadUid, extendedKeyUsage } = template
   const extensions = [
     extension(OID.basicConstraints, true, template.isCa ? sequence(boolean(true)) : sequence()),
     extension(OID.keyUsage, true, namedBits(template.keyUsage)),
   ]
   if (extendedKeyUsage.length > 0)
     extensions.push(extension(OID.extendedKeyUsage, false, sequence(...extendedKeyUsage.map(oid))))
-  if (uri !== undefined) {
-    const name = implicit(6, new TextEncoder().encode(uri))
-    extensions.push(extension(OID.subjectAltName, subjectIsEmpty, sequence(name)))
-  }
+  const names = [
+    ...(uri === undefined ? [] : [generalName(6, uri)]),
+    ...dnsNames.map((name) => generalName(2, name)),
+  ]
+  if (names.length > 0)
+    extensions.push(extension(OID.subjectAltName, subjectIsEmpty, sequence(...names)))
   extensions.push(
     extension(OID.subjectKeyIdentifier, false, octetString(keyIdentifier(template.publicKey))),
     extension(OID.authorityKeyIdentifier, false, sequence(implicit(0, template.authorityKeyId))),
@@ -60,6 +62,11 @@ function extensionsOf(template: CertificateTemplate): Uint8Array[] {
   if (workloadUid !== undefined)
     extensions.push(extension(UID_EXTENSION_OID, false, encodeUidExtension(workloadUid)))
   return extensions
+}
+
+/** An IA5String. Source: RFC 5280 §4.2.1.6. */
+function generalName(tag: number, text: string): Uint8Array {
+  return implicit(tag, new TextEncoder().encode(text))
 }
 
 function extension(id: string, critical: boolean, value: Uint8Array): Uint8Array {

@@ -25,7 +25,7 @@ const PROVISIONAL_BIT = 0x20
 const MAX_COMMON_NAME = 64
 
 export interface CertificateTemplate {
-  readonly kind: 'root' | 'attestation-root' | 'svid' | 'credential'
+  readonly kind: 'root' | 'attestation-root' | 'svid' | 'credential' | 'serving'
   /** Positive, at most 20 bytes, of which at least 64 bits are random. */
   readonly serialNumber: Uint8Array
   /** Names, as DER. */
@@ -42,6 +42,8 @@ export interface CertificateTemplate {
   /** OIDs; none: no such extension. */
   readonly extendedKeyUsage: readonly string[]
   readonly uri?: string
+  /** Instead of a URI. */
+  readonly dnsNames?: readonly string[]
   readonly workloadUid?: string
   readonly authorityKeyId: Uint8Array
 }
@@ -117,6 +119,20 @@ export function credentialTemplate(
     subject: commonName('Postern re-attestation'),
     extendedKeyUsage: [],
     workloadUid: issue.workloadUid,
+  }
+}
+
+/** A server that the API server calls by a DNS name: no SPIFFE id, so that nobody of the mesh takes it for a workload. */
+export function servingTemplate(
+  issuer: Issuer,
+  issue: Issue & { readonly dnsNames: readonly string[]; readonly lifetimeSeconds: number },
+): CertificateTemplate {
+  return {
+    ...leaf(issuer, issue, issue.lifetimeSeconds * 1000),
+    kind: 'serving',
+    subject: commonName('Postern webhooks'),
+    extendedKeyUsage: [OID.serverAuth],
+    dnsNames: issue.dnsNames,
   }
 }
 

@@ -70,7 +70,11 @@ function extensionChecks(
 ): Check[] {
   const san = product.extensions.get(OID.subjectAltName)
   const names = san === undefined ? undefined : parseSubjectAltName(san.value)
-  const uris = template.uri === undefined ? undefined : { uris: [template.uri], others: 0 }
+  const { uri, dnsNames = [] } = template
+  const hasNames = uri !== undefined || dnsNames.length > 0
+  const wanted = hasNames
+    ? { uris: uri === undefined ? [] : [uri], others: dnsNames.length }
+    : undefined
   const usage = [...keyUsageOf(product)]
   const expected = [
     OID.basicConstraints,
@@ -78,7 +82,7 @@ function extensionChecks(
     OID.subjectKeyIdentifier,
     OID.authorityKeyIdentifier,
     ...(template.extendedKeyUsage.length > 0 ? [OID.extendedKeyUsage] : []),
-    ...(template.uri === undefined ? [] : [OID.subjectAltName]),
+    ...(hasNames ? [OID.subjectAltName] : []),
     ...(template.workloadUid === undefined ? [] : [UID_EXTENSION_OID]),
   ]
   return [
@@ -88,7 +92,7 @@ function extensionChecks(
     ['keyUsage', sameList(usage, template.keyUsage)],
     ['keyUsage criticality', isCritical(product, OID.keyUsage)],
     ['extendedKeyUsage', sameList(extendedKeyUsageOf(product), template.extendedKeyUsage)],
-    ['subjectAltName', JSON.stringify(names) === JSON.stringify(uris)],
+    ['subjectAltName', JSON.stringify(names) === JSON.stringify(wanted)],
     ['subjectAltName criticality', san === undefined || san.critical === isEmpty(product.subject)],
     ['workload uid', workloadUidOf(product) === template.workloadUid],
     ['workload uid criticality', !isCritical(product, UID_EXTENSION_OID)],
@@ -107,7 +111,9 @@ function opensslChecks(der: Uint8Array, template: CertificateTemplate, issuer: I
     format: 'der',
     type: 'spki',
   })
-  const san = template.uri === undefined ? undefined : `URI:${template.uri}`
+  const { uri, dnsNames = [] } = template
+  const names = [...(uri === undefined ? [] : [`URI:${uri}`]), ...dnsNames.map((n) => `DNS:${n}`)]
+  const san = names.length === 0 ? undefined : names.join(', ')
   const usage = template.extendedKeyUsage.length === 0 ? undefined : template.extendedKeyUsage
   return [
     ['signature', product.verify(issuerKey)],

@@ -2,12 +2,13 @@
  * A pod, or a template of one → the same with Postern's sidecar, and back. Pure. An injected pod is taken apart first, so
  * that injecting it again gives the same, a newer Postern replaces an older one's parts, and what only looks like ours goes.
  */
+import type { AppProbe } from '../../../common/app-probe.ts'
 import { readCapture } from './capture.ts'
 import { decide } from './decide.ts'
 import { type JsonPatch, toJsonPatch } from './json-patch.ts'
 import { EXCLUDE_INBOUND_PORTS, INIT, LABEL_REVISION, SIDECAR, VOLUMES } from './names.ts'
 import type { Container, PodTemplate, Refusal } from './pod-spec.ts'
-import { type AppProbe, readAppProbes, restoreProbes, rewriteProbes } from './probes.ts'
+import { readAppProbes, restoreProbes, rewriteProbes } from './probes.ts'
 import type { InjectionSettings } from './settings.ts'
 import { toInit, toSidecar, toVolumes } from './sidecar.ts'
 

@@ -3,33 +3,15 @@
  * instead, on its health port, and it asks the app. Rewriting and its undoing. Probes that run a command, or that are sent
  * to another host, stay as they are.
  */
+import { type AppProbe, appProbePath, parseAppProbes } from '../../../common/app-probe.ts'
 import { HEALTH_PORT } from './names.ts'
-import type { Container, HttpGet, HttpHeader, Probe } from './pod-spec.ts'
-
-/** One of POSTERN_APP_PROBES: what the sidecar asks when `path` is asked of it. */
-export interface AppProbe {
-  /** `/app-health/<container>/<livez|readyz|startupz>`. */
-  readonly path: string
-  readonly kind: 'http' | 'tcp' | 'grpc'
-  readonly port: number
-  /** HTTP only, as the three after it. */
-  readonly httpPath?: string
-  readonly scheme?: 'HTTP' | 'HTTPS'
-  readonly headers?: readonly HttpHeader[]
-  /** gRPC only; absent: the server as a whole. */
-  readonly grpcService?: string
-  readonly timeoutSeconds: number
-}
+import type { Container, HttpGet, Probe } from './pod-spec.ts'
 
 const KINDS = [
   ['livenessProbe', 'livez'],
   ['readinessProbe', 'readyz'],
   ['startupProbe', 'startupz'],
 ] as const
-
-/** Source: RFC 9110 §5.5, §5.6.2. */
-const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
-const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
 /** What Kubernetes takes when a probe doesn't say. */
 const DEFAULT_TIMEOUT_SECONDS = 1
@@ -43,7 +25,7 @@ export function rewriteProbes(container: Container): {
   const changed: Record<string, Probe> = {}
   for (const [field, name] of KINDS) {
     const probe = container[field]
-    const path = `/app-health/${container.name}/${name}`
+    const path = appProbePath(container.name, name)
     const asked = probe && toAppProbe(container, probe, path)
     if (probe === undefined || asked === undefined) continue
     const { httpGet: _, tcpSocket: __, grpc: ___, ...rest } = probe
@@ -58,7 +40,7 @@ export function restoreProbes(container: Container, known: readonly AppProbe[]):
   const changed: Record<string, unknown> = { ...container }
   for (const [field, name] of KINDS) {
     const probe = container[field]
-    const path = `/app-health/${container.name}/${name}`
+    const path = appProbePath(container.name, name)
     if (probe?.httpGet?.path !== path || probe.httpGet.port !== HEALTH_PORT) continue
     const asked = known.find((one) => one.path === path)
     const { httpGet: _, ...rest } = probe
@@ -68,7 +50,7 @@ export function restoreProbes(container: Container, known: readonly AppProbe[]):
   return changed as Container
 }
 
-/** What an injected sidecar was told; nothing that is not of this form. */
+/** What an injected sidecar was told, probe by probe; nothing that is not of this form. */
 export function readAppProbes(text: string | undefined): readonly AppProbe[] {
   try {
     const value: unknown = JSON.parse(text ?? '[]')
@@ -79,9 +61,7 @@ export function readAppProbes(text: string | undefined): readonly AppProbe[] {
 }
 
 function isAppProbe(value: unknown): value is AppProbe {
-  const { path, kind, port } = (value ?? {}) as Record<string, unknown>
-  const isKnown = kind === 'http' || kind === 'tcp' || kind === 'grpc'
-  return typeof path === 'string' && isKnown && Number.isInteger(port)
+  return typeof parseAppProbes(JSON.stringify([value])) !== 'string'
 }
 
 function toAppProbe(container: Container, probe: Probe, path: string): AppProbe | undefined {
@@ -94,19 +74,13 @@ function toAppProbe(container: Container, probe: Probe, path: string): AppProbe 
     return { path, kind: 'grpc', port, ...service, timeoutSeconds }
   }
   if (httpGet === undefined) return { path, kind: 'tcp', port, timeoutSeconds }
-  const http = toHttp(httpGet)
-  return http && { path, kind: 'http', port, ...http, timeoutSeconds }
+  const asked = { path, kind: 'http' as const, port, ...toHttp(httpGet), timeoutSeconds }
+  return isAppProbe(asked) ? asked : undefined
 }
 
-/** Undefined: no HTTP request could say it. */
 function toHttp({ path = '/', scheme, httpHeaders = [] }: HttpGet) {
-  const httpPath = path.startsWith('/') ? path : `/${path}`
-  const isSayable =
-    /^\/[\x21-\x7e]*$/.test(httpPath) &&
-    httpHeaders.every(({ name, value }) => HEADER_NAME.test(name) && HEADER_VALUE.test(value ?? ''))
-  if (!isSayable) return undefined
   return {
-    httpPath,
+    httpPath: path.startsWith('/') ? path : `/${path}`,
     scheme: scheme === 'HTTPS' ? ('HTTPS' as const) : ('HTTP' as const),
     headers: httpHeaders.map(({ name, value = '' }) => ({ name, value })),
   }

@@ -3,6 +3,7 @@
  * them), the init container that redirects, and their volumes.
  * The sidecar keeps to the Pod Security level `restricted`; the init container has NET_ADMIN, and nothing beside.
  */
+import type { AppProbe } from '../../../common/app-probe.ts'
 import type { Capture } from './capture.ts'
 import {
   HEALTH_PORT,
@@ -15,7 +16,6 @@ import {
 } from './names.ts'
 import { toNftRuleset } from './nft.ts'
 import type { Container, Json } from './pod-spec.ts'
-import type { AppProbe } from './probes.ts'
 import type { InjectionSettings } from './settings.ts'
 
 const STATE = '/var/lib/postern'

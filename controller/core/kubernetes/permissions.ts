@@ -20,7 +20,7 @@ export const LEASE_NAME = 'postern-controller'
 export const KEYS_NAME = 'postern-ca'
 
 export function permissionsFor(plurals: readonly string[]): readonly Permission[] {
-  return [...OBJECTS(plurals), ...CLUSTER, ...ROOTS, ...OWN]
+  return [...OBJECTS(plurals), ...CLUSTER, ...ROOTS, ...WEBHOOKS, ...OWN]
 }
 
 const OBJECTS = (plurals: readonly string[]): readonly Permission[] => [
@@ -96,6 +96,31 @@ const ROOTS: readonly Permission[] = [
       'the roots that pods trust, in each labelled namespace: made, mended when they are edited, made anew when they were made immutable; of all ConfigMaps only those of this name',
   },
 ]
+
+/** Plural → kind, name, and the name of the webhook in it, as the chart has them. */
+export const WEBHOOK_CONFIGURATIONS = {
+  mutatingwebhookconfigurations: {
+    kind: 'MutatingWebhookConfiguration',
+    name: 'postern-injector',
+    webhook: 'inject.postern.dev',
+  },
+  validatingwebhookconfigurations: {
+    kind: 'ValidatingWebhookConfiguration',
+    name: 'postern-validator',
+    webhook: 'validate.postern.dev',
+  },
+} as const
+
+const WEBHOOKS: readonly Permission[] = Object.entries(WEBHOOK_CONFIGURATIONS).map(
+  ([plural, { name }]) => ({
+    group: 'admissionregistration.k8s.io',
+    resources: [plural],
+    names: [name],
+    verbs: ['get', 'patch'],
+    scope: 'cluster',
+    reason: 'by which roots the API server knows the webhooks (caBundle); no other configuration',
+  }),
+)
 
 const OWN: readonly Permission[] = [
   {

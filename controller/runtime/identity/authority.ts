@@ -22,6 +22,7 @@ import {
   issuerOf,
   rootTemplate,
   serialFrom,
+  servingTemplate,
   svidTemplate,
 } from '../../core/ca/template.ts'
 import type { IdentityStore, Keys, RandomBytes, SigningKey } from './ports.ts'
@@ -59,6 +60,12 @@ export interface Authority {
   signCredential(request: {
     readonly workloadUid: string
     readonly publicKey: Uint8Array
+  }): Promise<IssuedCertificate>
+  /** For a server that is called by DNS names, as the API server calls webhooks. */
+  signServing(request: {
+    readonly dnsNames: readonly string[]
+    readonly publicKey: Uint8Array
+    readonly lifetimeSeconds: number
   }): Promise<IssuedCertificate>
   /** Throws ERR_CREDENTIAL_INVALID. */
   readCredential(der: Uint8Array): Credential
@@ -141,6 +148,10 @@ function toAuthority(
     async signCredential({ workloadUid, publicKey }) {
       const { issuer, key } = inForce(signing.attestation, clock)
       return sign(credentialTemplate(issuer, { ...issueFor(publicKey), workloadUid }), issuer, key)
+    },
+    async signServing({ publicKey, ...rest }) {
+      const { issuer, key } = inForce(signing.root, clock)
+      return sign(servingTemplate(issuer, { ...issueFor(publicKey), ...rest }), issuer, key)
     },
     readCredential: (der) => readCredential(der, signing.attestation.issuer, clock.now()),
   }

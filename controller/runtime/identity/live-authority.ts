@@ -127,6 +127,7 @@ function delegateTo(current: () => Authority): Authority {
       return current().rootNotAfterMs
     },
     signSvid: (request) => current().signSvid(request),
+    signServing: (request) => current().signServing(request),
     signCredential: (request) => current().signCredential(request),
     readCredential: (der) => current().readCredential(der),
   }

@@ -23,12 +23,14 @@ const why = whyNoCluster()
 const NS = 'pod-mesh'
 const OUT = 'pod-mesh-out'
 
-/** HTTP on 8080 that says who was called, TCP echo on 9000, UDP echo on 9999. */
+/** HTTP on 8080 that says who was called, TCP echo on 9000 and for itself on 7000, UDP echo on 9999. */
 const SERVER = `
 const http = require('node:http'), net = require('node:net'), dgram = require('node:dgram')
 process.on('SIGTERM', () => process.exit(0))
 http.createServer((q, s) => s.end(process.env.HOSTNAME + ' ' + q.url)).listen(8080, '0.0.0.0')
-net.createServer((s) => s.on('error', () => {}).pipe(s)).listen(9000, '0.0.0.0')
+const echo = () => net.createServer((s) => s.on('error', () => {}).pipe(s))
+echo().listen(9000, '0.0.0.0')
+echo().listen(7000, '127.0.0.1')
 const u = dgram.createSocket('udp4')
 u.on('message', (m, r) => u.send('udp ' + m, r.port, r.address)).bind(9999)`
 
@@ -79,7 +81,7 @@ const POLICY = {
       },
       {
         from: [{ source: { principals: [principal('web')] } }],
-        to: [{ operation: { ports: ['9000'] } }],
+        to: [{ operation: { ports: ['9000', '7000'] } }],
       },
     ],
   },
@@ -146,6 +148,8 @@ t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
       script: SERVER,
       ports: [{ name: 'web', containerPort: 8080 }],
       probes: PROBES,
+      // As a StatefulSet's pod has them.
+      spec: { hostname: 'orders-0', subdomain: 'headless' },
       app: { readinessProbe: { httpGet: { path: '/app-health/app/readyz', port: 15020 } } },
     }),
     podManifest(images, { namespace: OUT, name: 'outsider', sidecar: false }),
@@ -156,9 +160,9 @@ t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
   const service = `http://orders.${NS}.svc.cluster.local`
 
   await t.test('who may, by the Service and by the pod’s address', async (t) => {
-    t.equal(await get('web', `http://orders/a`), '200 orders /a')
-    t.equal(await get('web', `${service}/b`), '200 orders /b')
-    t.equal(await get('web', `http://${orders}:8080/c`), '200 orders /c')
+    t.equal(await get('web', `http://orders/a`), '200 orders-0 /a')
+    t.equal(await get('web', `${service}/b`), '200 orders-0 /b')
+    t.equal(await get('web', `http://${orders}:8080/c`), '200 orders-0 /c')
     t.equal(await run('web', TCP, 'orders', '9000'), 'tcp hello')
   })
 
@@ -177,9 +181,13 @@ t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
     t.notMatch(await run('outsider', TCP, orders, '15006'), /hello/)
   })
 
+  await t.test('what listens on loopback only stays there', async (t) => {
+    t.notMatch(await run('web', TCP, orders, '7000'), /hello/, 'whoever may call the port')
+    t.equal(await run('orders', TCP, '127.0.0.1', '7000'), 'tcp hello')
+  })
+
   await t.test('a pod calls itself through its Service, and is decided about', async (t) => {
-    // By its full name: the short one is the pod's own in its /etc/hosts.
-    t.equal(await get('orders', `${service}/self`), '200 orders /self')
+    t.equal(await get('orders', `${service}/self`), '200 orders-0 /self')
     t.match(await get('orders', `${service}/self`, 'POST'), /^403/)
     t.match(await get('orders', `http://${orders}:8080/self`, 'POST'), /^403/)
   })
@@ -225,9 +233,11 @@ t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
         what: `${url} from ${pod}`,
         signal: AbortSignal.timeout(20_000),
       })
-    await comes('web', 'http://headless:8080/h', /^200 orders \/h$/)
+    await comes('web', 'http://headless:8080/h', /^200 orders-0 \/h$/)
     t.match(await get('thief', 'http://headless:8080/'), /^403/)
-    await comes('web', 'http://by-hand:8088/s', /^200 orders \/s$/)
+    await comes('web', 'http://orders-0.headless:8080/0', /^200 orders-0 \/0$/)
+    t.match(await get('thief', 'http://orders-0.headless:8080/'), /^403/)
+    await comes('web', 'http://by-hand:8088/s', /^200 orders-0 \/s$/)
     t.match(await get('thief', 'http://by-hand:8088/'), /^403/)
     const port = await ask([
       ...['get', 'service', '-n', NS, 'outside'],
@@ -278,8 +288,8 @@ t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
     })
     await ask(['wait', '-n', NS, 'job/once', '--for=condition=Complete', '--timeout=60s'])
     const logs = (container: string) => ask(['logs', '-n', NS, 'job/once', '-c', container])
-    t.match(await logs('first'), /^200 orders \/init/)
-    t.match(await logs('app'), /^200 orders \/job/)
+    t.match(await logs('first'), /^200 orders-0 \/init/)
+    t.match(await logs('app'), /^200 orders-0 \/job/)
   })
 
   await t.test('who shows another’s token, or asks for another', async (t) => {
@@ -321,7 +331,7 @@ t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
       what: 'a restart',
       signal: AbortSignal.timeout(60_000),
     })
-    await waitFor(async () => (await get('web', 'http://orders/after')) === '200 orders /after', {
+    await waitFor(async () => (await get('web', 'http://orders/after')) === '200 orders-0 /after', {
       what: 'calls to go on',
       signal: AbortSignal.timeout(60_000),
     })

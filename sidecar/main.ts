@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { pino } from 'pino'
+import { type Logger, pino } from 'pino'
 import type { Clock } from '../common/clock.ts'
 import { MeshError } from '../common/errors.ts'
 import { preparePrivateDir } from '../host/private-dir.ts'
@@ -24,6 +24,8 @@ import { serve } from './serve.ts'
 import { Telemetry } from './telemetry.ts'
 
 const PACKAGE_ROOT = join(import.meta.dirname, '..')
+/** Of the process, once all is done. */
+const LINGER_MS = 1_000
 const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now() }
 
 /** Runs until a signal; with `drain` first, tells a running one to drain. Rejects with ERR_CONFIG (every mistake at once) or ERR_TOOL_MISSING. */
@@ -101,7 +103,17 @@ async function run(config: SidecarConfig, runDir: RunDir): Promise<void> {
     await telemetry.stop()
     await identity.stop()
     log.info({}, 'sidecar ended')
+    endSoon(log)
   }
+}
+
+/** A connection to a controller that went without a word must not hold a container, or a Job, for as long as TCP waits. */
+function endSoon(log: Logger): void {
+  const end = () => {
+    log.warn({ left: process.getActiveResourcesInfo() }, 'something was left open')
+    process.exit()
+  }
+  setTimeout(end, LINGER_MS).unref()
 }
 
 /** SIGHUP reopens the decision log once there is one (serve.ts); before that it must not end the process. */

@@ -125,8 +125,10 @@ t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
   await ask(['apply', '--server-side', '-f', join(import.meta.dirname, '../../crds')])
   const crds = ['crd', '--all', '--for=condition=Established', '--timeout=30s']
   await ask(['wait', ...crds])
-  for (const name of [SYSTEM, NS, OUT])
-    await apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })
+  for (const name of [SYSTEM, NS, OUT]) {
+    const labels = name === NS ? { 'postern.dev/inject': 'enabled' } : {}
+    await apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } })
+  }
   t.teardown(async () => {
     if (process.env.KEEP !== undefined) return
     await ask(['delete', 'namespace', SYSTEM, NS, OUT, '--wait=false'])
@@ -134,7 +136,9 @@ t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
   })
   await apply(...MESH, POLICY, SERVICE, ...controllerManifests(images))
   await ask(['rollout', 'status', '-n', SYSTEM, 'deployment/postern-controller', '--timeout=90s'])
-  await shareRoots(ask, [NS])
+  const roots = async () =>
+    ask(['get', 'configmap', '-n', NS, 'postern-ca-roots', '--output=jsonpath={.data.ca\\.crt}'])
+  await waitFor(roots, { what: 'the roots', signal: AbortSignal.timeout(30_000) })
 
   const accounts = ['web', 'orders', 'thief'].map((name) => accountManifest(NS, name))
   await apply(
@@ -293,7 +297,7 @@ t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
   })
 
   await t.test('who shows another’s token, or asks for another', async (t) => {
-    const roots = fromPem(await rootsOf(ask))
+    const known = fromPem(await roots())
     const pod = (name: string) =>
       ask(['get', 'pod', '-n', NS, name, '--output=jsonpath={.metadata.uid}'])
     const tokenOf = async (name: string, audience = 'postern-ca') =>
@@ -307,7 +311,7 @@ t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
       '--output=jsonpath={.items[0].status.podIP}',
     ])
     const attack = (token: string, account = 'web') =>
-      attestPod(`${target}:15012`, { roots, token, uri: principal(account) })
+      attestPod(`${target}:15012`, { roots: known, token, uri: principal(account) })
     await t.rejects(attack(await tokenOf('web')), /not its pod's address/, 'from elsewhere')
     const other = await tokenOf('web', 'https://kubernetes.default.svc')
     await t.rejects(attack(other), /ERR_TOKEN_INVALID/, 'of another audience')
@@ -338,28 +342,3 @@ t.test('a mesh of pods', { skip: why ?? false }, async (t) => {
     t.match(await get('thief', 'http://orders/'), /^403/)
   })
 })
-
-/** What the controller's leader will write into each namespace: the certificate alone, never the key beside it. */
-async function shareRoots(
-  ask: (args: readonly string[], stdin?: string) => Promise<string>,
-  namespaces: readonly string[],
-): Promise<void> {
-  const roots = await rootsOf(ask)
-  for (const namespace of namespaces) {
-    const metadata = { name: 'postern-ca-roots', namespace }
-    const data = { 'ca.crt': roots }
-    const map = JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data })
-    await ask(['apply', '--server-side', '-f', '-'], map)
-  }
-}
-
-async function rootsOf(ask: (args: readonly string[]) => Promise<string>): Promise<string> {
-  const read = `console.log(/-----BEGIN CERTIFICATE-----[^]*?-----END CERTIFICATE-----/.exec(
-    require('node:fs').readFileSync('/var/lib/postern/state/ca/root.pem', 'utf8'))[0])`
-  const exec = ['exec', '-n', SYSTEM, 'deploy/postern-controller', '--']
-  const command = [...exec, '/usr/bin/node', '-e', read]
-  return waitFor(() => ask(command), {
-    what: 'the root',
-    signal: AbortSignal.timeout(30_000),
-  })
-}

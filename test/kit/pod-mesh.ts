@@ -3,6 +3,7 @@
  * with the permissions that docs/reference/rbac.md lists, and pods with init container, sidecar and app. JSON.
  */
 import { KINDS } from '../../controller/core/crd/index.ts'
+import { toNftRuleset } from '../../controller/core/inject/nft.ts'
 import { permissionsFor, toRules } from '../../controller/core/kubernetes/permissions.ts'
 
 type Json = Readonly<Record<string, unknown>>
@@ -21,29 +22,11 @@ const RESTRICTED = {
   seccompProfile: { type: 'RuntimeDefault' },
 }
 
-/**
- * Inbound: all TCP but the sidecar's own health. Outbound: what the app calls; of the proxy (uid 1337) only what it calls
- * at the pod's own address, unless it comes from 127.0.0.6: that is the proxy calling its app.
- */
-export const CAPTURE = `
-table inet postern {}
-delete table inet postern
-table inet postern {
-  chain prerouting {
-    type nat hook prerouting priority dstnat; policy accept;
-    tcp dport { 15020, 15021, 15090 } return
-    meta l4proto tcp redirect to :15006
-  }
-  chain output {
-    type nat hook output priority -100; policy accept;
-    ip saddr 127.0.0.6 return
-    meta skuid 1337 oifname "lo" ip daddr != 127.0.0.0/8 meta l4proto tcp redirect to :15006
-    meta skuid 1337 return
-    tcp dport 53 return
-    ip daddr 127.0.0.0/8 return
-    meta l4proto tcp redirect to :15001
-  }
-}`
+const CAPTURE = toNftRuleset({
+  excludedInboundPorts: [],
+  excludedOutboundPorts: [],
+  excludedOutboundCidrs: [],
+})
 
 /** The controller with its account, roles and Service. Its keys are in the pod, and end with it. */
 export function controllerManifests(images: Images): readonly Json[] {

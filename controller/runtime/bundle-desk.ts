@@ -117,7 +117,10 @@ export class BundleDesk {
 
   /** A thousand archives are a second's work: what else the process does (ACKs, certificates) shall not wait for it. */
   #answerSome(): void {
-    for (const wait of [...this.#due].slice(0, ANSWERS_A_TURN)) {
+    let left = ANSWERS_A_TURN
+    for (const wait of this.#due) {
+      if (left === 0) break
+      left -= 1
       this.#due.delete(wait)
       if (this.#hasChanged(wait)) wait.end()
     }

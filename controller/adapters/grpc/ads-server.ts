@@ -62,6 +62,8 @@ const SINGLE_TYPES: Readonly<Record<string, { readonly path: string; readonly ty
     },
   }
 
+const OFFERS_A_TURN = 16
+
 /** A call from its start until nothing of it is left, and what it became. */
 interface Opened {
   readonly call: AdsCall
@@ -89,25 +91,42 @@ export class AdsServer {
   /** A refusal is counted and stands in the status, so that a line too many is no loss. */
   readonly #refusals = new LogLimit({ nowMs: () => performance.now() })
   #snapshots: ReadonlyMap<string, XdsSnapshot> | undefined
+  /** Streams that have not been offered the newest yet. */
+  readonly #due = new Set<Opened>()
+  #offering: NodeJS.Immediate | undefined
 
   constructor(options: AdsServerOptions) {
     this.#options = options
   }
 
   /**
-   * Replaces all snapshots at once; keys are node ids. Only proxies whose snapshot changed are sent anything; streams of
-   * workloads that are no more are ended.
+   * Replaces all snapshots at once; keys are node ids. Only proxies whose snapshot changed are sent anything, a few at a
+   * time; streams of workloads that are no more are ended at once.
    */
   publish(snapshots: ReadonlyMap<string, XdsSnapshot>): void {
     this.#snapshots = snapshots
     for (const opened of this.#calls) {
       const { stream, peer } = opened
       if (stream === undefined) continue
-      const snapshot = this.#entitled(peer, stream.nodeId)
-      if (snapshot === undefined) this.#refuse(opened, stream.nodeId)
-      else stream.offer(snapshot)
+      if (this.#entitled(peer, stream.nodeId) === undefined) this.#refuse(opened, stream.nodeId)
+      else this.#due.add(opened)
     }
     this.#options.proxies.retain(new Set(snapshots.keys()))
+    this.#offering ??= setImmediate(() => this.#offerSome())
+  }
+
+  /** What is written leaves before more is written: a thousand responses at once would all stand in memory. */
+  #offerSome(): void {
+    let left = OFFERS_A_TURN
+    for (const opened of this.#due) {
+      if (left === 0) break
+      left -= 1
+      this.#due.delete(opened)
+      const { stream, peer } = opened
+      const snapshot = stream && this.#entitled(peer, stream.nodeId)
+      if (snapshot !== undefined) stream?.offer(snapshot)
+    }
+    this.#offering = this.#due.size > 0 ? setImmediate(() => this.#offerSome()) : undefined
   }
 
   streams(): number {
@@ -149,6 +168,7 @@ export class AdsServer {
     ours.set(FEATURES_HEADER, FEATURES.join(','))
     call.sendMetadata(ours)
     const close = () => {
+      this.#due.delete(opened)
       if (this.#calls.delete(opened)) opened.stream?.close()
     }
     for (const event of ['close', 'cancelled', 'error']) call.on(event, close)

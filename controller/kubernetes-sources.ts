@@ -52,7 +52,7 @@ export function createKubernetesSources(
     manifests: source,
     writer,
     cluster: source,
-    pods: createPodWitness(client, (uid) => source.podByUid(uid)),
+    pods: createPodWitness(client, source),
     keys,
     generations,
     rootsChanged: touch,

@@ -53,6 +53,7 @@ function pod(name: string, ip: string) {
     labels: { app: account },
     serviceAccount: account,
     spec: {
+      nodeName: 'node-1',
       containers: [{ name: 'app', image: 'app' }],
       initContainers: [{ name: 'postern-sidecar', image: 'sidecar', restartPolicy: 'Always' }],
     },

@@ -7,6 +7,7 @@ import { remember } from '../../../common/remember.ts'
 import { KINDS } from '../../core/crd/index.ts'
 import { readCluster } from '../../core/kubernetes/cluster.ts'
 import type { KubeObjects, Pod } from '../../core/kubernetes/objects.ts'
+import { canonical } from '../../core/kubernetes/service.ts'
 import type { ClusterFacts } from '../../core/translate/cluster.ts'
 import type { ClusterSource, Log, ManifestFile, ManifestSource } from '../../runtime/ports.ts'
 import { Informer, type Resource } from './informer.ts'
@@ -30,6 +31,11 @@ export interface ClusterSourceOptions {
 const COALESCE_MS = 50
 
 const byUid = remember((pods: readonly Pod[]) => new Map(pods.map((p) => [p.metadata.uid, p])))
+
+const addressesOf = remember(
+  (pods: readonly Pod[]) =>
+    new Set(pods.flatMap((pod) => (pod.hostNetwork ? [] : canonical(pod.podIPs)))),
+)
 
 type Followed = Pick<Informer<unknown>, 'start' | 'synced' | 'lists' | 'stop'>
 
@@ -102,6 +108,11 @@ export class KubernetesSource implements ManifestSource, ClusterSource {
 
   podByUid(uid: string): Pod | undefined {
     return byUid(this.#pods.values()).get(uid)
+  }
+
+  /** Of a pod on a network of its own: on the node's, the address is the node's. */
+  isPodAddress(address: string): boolean {
+    return addressesOf(this.#pods.values()).has(address)
   }
 
   cluster(): ClusterFacts {

@@ -17,7 +17,7 @@ const USER = /^system:serviceaccount:([^:]+):([^:]+)$/
 
 export function createPodWitness(
   client: KubeClient,
-  podByUid: (uid: string) => Pod | undefined,
+  pods: { podByUid(uid: string): Pod | undefined; isPodAddress(address: string): boolean },
 ): PodWitness {
   return {
     review: async (token) => {
@@ -25,11 +25,12 @@ export function createPodWitness(
       return status === 'unanswered' ? status : readReview(status)
     },
     podOf: (uid) => {
-      const pod = podByUid(uid)
+      const pod = pods.podByUid(uid)
       if (pod === undefined) return undefined
       const isTerminating = pod.metadata.deletionTimestamp !== undefined
-      return { addresses: canonical(pod.podIPs), isTerminating }
+      return { addresses: canonical(pod.podIPs), isTerminating, nodeName: pod.nodeName }
     },
+    isPodAddress: (address) => pods.isPodAddress(address),
   }
 }
 
@@ -59,7 +60,8 @@ function readReview({ authenticated, audiences, user, error }: Json): TokenOwner
   const podUid = sole(extra[`${EXTRA}pod-uid`])
   if (namespace === undefined || serviceAccount === undefined) return undefined
   if (podName === undefined || podUid === undefined) return undefined
-  return { namespace, serviceAccount, podName, podUid }
+  const nodeName = sole(extra[`${EXTRA}node-name`]) ?? ''
+  return { namespace, serviceAccount, podName, podUid, nodeName }
 }
 
 function sole(value: unknown): string | undefined {

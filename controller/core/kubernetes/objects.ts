@@ -27,6 +27,8 @@ export interface Container {
 export interface Pod {
   readonly metadata: Metadata
   readonly serviceAccountName: string
+  /** Empty: not scheduled yet. */
+  readonly nodeName: string
   readonly hostNetwork: boolean
   /** Those that run beside each other; init containers that stay (native sidecars) come last. */
   readonly containers: readonly Container[]
@@ -91,6 +93,7 @@ export function readPod(json: Json): Pod {
   return {
     metadata: readMetadata(json),
     serviceAccountName: text(spec.serviceAccountName) || 'default',
+    nodeName: text(spec.nodeName),
     hostNetwork: spec.hostNetwork === true,
     containers: [...list(spec.containers), ...staying].map(readContainer),
     phase: text(status.phase),

@@ -15,7 +15,10 @@ import {
 } from './claim.ts'
 import type { AttestedWorkload, PodWitness, TokenOwner } from './ports.ts'
 
-/** Throws ERR_TOKEN_INVALID, ERR_PEER_FORBIDDEN, ERR_CA_NOT_READY (not known yet, or nobody to ask). */
+/**
+ * Throws ERR_TOKEN_INVALID, ERR_PEER_FORBIDDEN, ERR_CA_NOT_READY (not known yet, or nobody to ask), ERR_RATE_LIMITED (too
+ * many ask).
+ */
 export async function attestByPodToken(
   parts: AttestationParts,
   claim: Claim,
@@ -29,13 +32,23 @@ export async function attestByPodToken(
   if (owner === 'unanswered') return renewBySvid(parts, pods, claim)
   return parts.locked(owner.podUid, () => {
     const workload = checkOwner(parts, pods, owner)
+    if (pods.podOf(owner.podUid)?.nodeName !== owner.nodeName)
+      throw forbidden('the token was made for another node than its pod is on')
     return issue(parts, pods, claim, { workload, by: 'pod' })
   })
 }
 
-/** One at a time for each address: a stranger's flood of tokens is no flood of questions to the API server. */
-function review(parts: AttestationParts, pods: PodWitness, claim: Claim, proof: PodTokenProof) {
-  return parts.locked(`review ${claim.caller.address}`, () => {
+/** A flood of tokens is no flood of questions to the API server. */
+async function review(
+  parts: AttestationParts,
+  pods: PodWitness,
+  claim: Claim,
+  proof: PodTokenProof,
+) {
+  const { address = 'somewhere' } = claim.caller
+  // Who is at no pod's address gets nothing by any token. A kubelet tells the address a moment after the start.
+  if (!pods.isPodAddress(address)) throw notReady(`${address} is no pod's address that is known`)
+  return parts.reviews.pass(address, async () => {
     checkWaiting(claim)
     return pods.review(proof.token)
   })

@@ -27,6 +27,7 @@ import type {
   WorkloadDirectory,
 } from './ports.ts'
 import type { Records } from './records.ts'
+import type { ReviewGate } from './review-gate.ts'
 
 export interface TokenProof {
   readonly kind: 'token'
@@ -88,6 +89,8 @@ export interface AttestationParts {
   readonly isLive: IsLive
   /** Absent: there are no pods. */
   readonly pods?: PodWitness
+  /** Before the API server is asked whose a token is. */
+  readonly reviews: ReviewGate
   readonly nonces: ChallengeNonces
   readonly clock: Clock
   readonly log: Log

@@ -23,6 +23,7 @@ import type {
   WorkloadDirectory,
 } from './ports.ts'
 import { openRecords } from './records.ts'
+import { createReviewGate } from './review-gate.ts'
 import { createJoinToken, type IssuedJoinToken, type JoinTokenRequest } from './tokens.ts'
 
 export interface ControllerIdentityOptions {
@@ -75,7 +76,14 @@ export async function openControllerIdentity(
   })
   const { authority } = live
   const nonces = createChallengeNonces(new Secret(randomBytes(32)))
-  const parts = { ...options, authority, records, nonces, locked: createKeyedLock() }
+  const parts = {
+    ...options,
+    authority,
+    records,
+    nonces,
+    locked: createKeyedLock(),
+    reviews: createReviewGate(),
+  }
   const random = () => Buffer.from(randomBytes(4)).readUInt32BE(0) / 2 ** 32
   const own = await startOwnSvid({ ...parts, random })
   return {

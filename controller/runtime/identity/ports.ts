@@ -77,6 +77,8 @@ export interface TokenOwner {
   readonly serviceAccount: string
   readonly podName: string
   readonly podUid: string
+  /** Of the node that the token was made for; empty: none is named. */
+  readonly nodeName: string
 }
 
 /** What the API server says of pods and their tokens. */
@@ -87,9 +89,16 @@ export interface PodWitness {
    */
   review(token: Secret<string>): Promise<TokenOwner | 'unanswered' | undefined>
   /** The pod as it is known now. Addresses are canonical. */
-  podOf(
-    uid: string,
-  ): { readonly addresses: readonly string[]; readonly isTerminating: boolean } | undefined
+  podOf(uid: string):
+    | {
+        readonly addresses: readonly string[]
+        readonly isTerminating: boolean
+        /** Empty: it has none yet. */
+        readonly nodeName: string
+      }
+    | undefined
+  /** Whether a pod is known that has this address, as its own. */
+  isPodAddress(address: string): boolean
 }
 
 /** Whether another sidecar process of this workload answers now (CONTRACT §wire 3: within 2 s). */

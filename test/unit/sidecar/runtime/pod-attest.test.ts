@@ -17,7 +17,13 @@ import {
 } from '../../../kit/identity-controller.ts'
 
 const HERE = '10.1.0.9'
-const OWNER = { namespace: 'shop', serviceAccount: 'web', podName: 'web', podUid: WEB.uid }
+const OWNER = {
+  namespace: 'shop',
+  serviceAccount: 'web',
+  podName: 'web',
+  podUid: WEB.uid,
+  nodeName: 'node-1',
+}
 const POD = { namespace: 'shop', name: 'web', uid: WEB.uid, serviceAccount: 'web' }
 const { signal } = new AbortController()
 
@@ -29,7 +35,8 @@ async function makeWorld() {
         reviewed.push(token.reveal())
         return token.reveal() === 'wrong' ? undefined : OWNER
       },
-      podOf: () => ({ addresses: [HERE], isTerminating: false }),
+      podOf: () => ({ addresses: [HERE], isTerminating: false, nodeName: 'node-1' }),
+      isPodAddress: () => true,
     },
   })
   const roots = controller.identity.authority.trustBundlePem

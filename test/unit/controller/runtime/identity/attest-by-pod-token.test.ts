@@ -13,6 +13,7 @@ const OWNER: TokenOwner = {
   serviceAccount: 'web',
   podName: 'web',
   podUid: WEB.uid,
+  nodeName: 'node-1',
 }
 const HERE = '10.1.0.9'
 
@@ -21,15 +22,20 @@ interface World {
   readonly addresses?: readonly string[]
   readonly isTerminating?: boolean
   readonly isGone?: boolean
+  readonly nodeName?: string
 }
+
+const isPodAddress = (address: string) => [HERE, '10.1.0.8'].includes(address)
 
 async function makeWorld(world: World = {}) {
   const owner = 'owner' in world ? world.owner : OWNER
   const { addresses = [HERE], isTerminating = false, isGone = false } = world
+  const { nodeName = 'node-1' } = world
   return makeController({
     pods: {
       review: async () => owner,
-      podOf: () => (isGone ? undefined : { addresses, isTerminating }),
+      podOf: () => (isGone ? undefined : { addresses, isTerminating, nodeName }),
+      isPodAddress,
     },
   })
 }
@@ -84,6 +90,9 @@ t.test('everybody else', async (t) => {
       'ERR_PEER_FORBIDDEN',
     ],
     ['a pod about to end', { isTerminating: true }, {}, undefined, 'ERR_PEER_FORBIDDEN'],
+    ['of another node', { nodeName: 'node-2' }, {}, undefined, 'ERR_PEER_FORBIDDEN'],
+    ['of no node', { nodeName: '' }, {}, undefined, 'ERR_PEER_FORBIDDEN'],
+    ['from no pod', {}, { address: '10.9.9.9' }, undefined, 'ERR_CA_NOT_READY'],
     ['from elsewhere', {}, { address: '10.1.0.8' }, undefined, 'ERR_PEER_FORBIDDEN'],
     ['before it has an address', { addresses: [] }, {}, undefined, 'ERR_CA_NOT_READY'],
     ['asking for nothing', {}, {}, '', 'ERR_PEER_FORBIDDEN'],
@@ -100,7 +109,7 @@ t.test('everybody else', async (t) => {
     code: 'ERR_PEER_FORBIDDEN',
   })
   const { address: _, ...nowhere } = caller
-  await t.rejects(identity.attestation.attest(ask(), nowhere), { code: 'ERR_PEER_FORBIDDEN' })
+  await t.rejects(identity.attestation.attest(ask(), nowhere), { code: 'ERR_CA_NOT_READY' })
   const alone = await makeController()
   await t.rejects(alone.identity.attestation.attest(ask(), caller), { code: 'ERR_TOKEN_INVALID' })
 })
@@ -161,8 +170,12 @@ t.test('one address has one question at a time to the API server', async (t) => 
         return undefined
       },
       podOf: () => undefined,
+      isPodAddress,
     },
   })
+  const stranger = { ...caller, address: '10.9.9.9' }
+  await t.rejects(identity.attestation.attest(ask(), stranger), { code: 'ERR_CA_NOT_READY' })
+  t.equal(asked, 0, 'of who is at no pod’s address, nothing is asked')
   const all = [1, 2, 3].map(() => identity.attestation.attest(ask(), caller).catch(() => {}))
   const elsewhere = { ...caller, address: '10.1.0.8' }
   const other = identity.attestation.attest(ask(), elsewhere).catch(() => {})

@@ -23,7 +23,13 @@ import { makeController, silentLog, WEB } from '../kit/identity-controller.ts'
 import { tempDir } from '../kit/tempdir.ts'
 
 const TOKEN = 'eyJhbGciOiJSUzI1NiJ9.the-token-of-the-pod.signature'
-const OWNER = { namespace: 'shop', serviceAccount: 'web', podName: 'web', podUid: WEB.uid }
+const OWNER = {
+  namespace: 'shop',
+  serviceAccount: 'web',
+  podName: 'web',
+  podUid: WEB.uid,
+  nodeName: '',
+}
 const clock = new FakeClock(Date.now())
 const { signal } = new AbortController()
 
@@ -117,7 +123,8 @@ t.test(
           reviewed.push(token.reveal())
           return OWNER
         },
-        podOf: () => ({ addresses: ['127.0.0.1'], isTerminating: false }),
+        podOf: () => ({ addresses: ['127.0.0.1'], isTerminating: false, nodeName: '' }),
+        isPodAddress: () => true,
       },
     })
     const peers = createPeerReader(readPeer, clock)

@@ -5,7 +5,7 @@
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 NODE := node_modules/.bin/node
 COMMANDS := help node_modules tools test-tools cluster-tools build typecheck test unit integration golden conformance e2e \
-  coverage cluster cluster-down cluster-test images push demo bench bench-rules bench-fleet proof lint format generate \
+  coverage cluster cluster-down cluster-test images push install uninstall demo bench bench-rules bench-fleet proof lint format generate \
   generate-check proto clean ci
 .PHONY: $(COMMANDS)
 
@@ -69,6 +69,13 @@ images: node_modules tools ## OCI archives of controller, sidecar and init, into
 push: node_modules tools ## the same to a registry: REGISTRY=registry.example.com/postern
 	@$(NODE) scripts/tools.ts --push
 	@$(NODE) scripts/images.ts push
+
+install: node_modules ## the chart into the cluster of make cluster, with the images of make images
+	.tools/helm upgrade --install postern charts/postern --kubeconfig .tools/cluster/kubeconfig \
+	  --namespace postern-system --create-namespace --set image.pullPolicy=Never --wait --timeout 3m
+
+uninstall: ## take it out again; charts/postern/README.md says what stays
+	.tools/helm uninstall postern --kubeconfig .tools/cluster/kubeconfig --namespace postern-system --wait
 
 demo: node_modules tools ## three services, each with sidecar and Envoy: what is allowed, what is denied, and why
 	$(NODE) demo/main.ts

@@ -12,6 +12,7 @@ export type Tool =
   | 'prometheus'
   | 'promtool'
   | 'otelcol'
+  | 'helm'
 
 const MADE_BY: Readonly<Record<Tool, string>> = {
   envoy: 'make tools',
@@ -21,6 +22,7 @@ const MADE_BY: Readonly<Record<Tool, string>> = {
   prometheus: 'make test-tools',
   promtool: 'make test-tools',
   otelcol: 'make test-tools',
+  helm: 'make cluster-tools',
 }
 
 /** Absolute path of a tool: POSTERN_<NAME> from the environment, else `.tools/<name>`. Throws when it can't be run. */

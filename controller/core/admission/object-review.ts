@@ -49,7 +49,11 @@ export function reviewObject(
     .filter((f) => !isRefused(f) && f.severity !== 'info')
     .map((f) => `${f.code} ${sentence(f)}`)
   if (errors.length === 0) return { allowed: true, warnings }
-  const causes = errors.map((f) => ({ field: f.field, message: `${f.message}; ${f.remedy}` }))
+  // kubectl shows the causes, and not the message.
+  const causes = errors.map((f) => ({
+    field: f.field,
+    message: `${f.message}; ${f.remedy} [${f.code}]`,
+  }))
   const message = errors.map((f) => `${sentence(f)} [${f.code}]`).join('\n')
   return { allowed: false, message, causes, warnings }
 }

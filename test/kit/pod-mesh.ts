@@ -1,9 +1,10 @@
 /**
- * Manifests of a mesh in a real cluster, written by hand as injection and the chart would write them: the controller
- * with the permissions that docs/reference/rbac.md lists, and pods with init container, sidecar and app. JSON.
+ * Manifests of a mesh in a real cluster: the controller by hand, with the permissions that docs/reference/rbac.md lists, and
+ * pods as injection makes them of a pod with an app. JSON.
  */
 import { KINDS } from '../../controller/core/crd/index.ts'
-import { toNftRuleset } from '../../controller/core/inject/nft.ts'
+import { injectPod } from '../../controller/core/inject/inject.ts'
+import { defaultSettings } from '../../controller/core/inject/settings.ts'
 import { permissionsFor, toRules } from '../../controller/core/kubernetes/permissions.ts'
 
 type Json = Readonly<Record<string, unknown>>
@@ -21,12 +22,6 @@ const RESTRICTED = {
   runAsNonRoot: true,
   seccompProfile: { type: 'RuntimeDefault' },
 }
-
-const CAPTURE = toNftRuleset({
-  excludedInboundPorts: [],
-  excludedOutboundPorts: [],
-  excludedOutboundCidrs: [],
-})
 
 /** The controller with its account, roles and Service. Its keys are in the pod, and end with it. */
 export function controllerManifests(images: Images): readonly Json[] {
@@ -95,40 +90,50 @@ export interface PodOptions {
   readonly labels?: Readonly<Record<string, string>>
   /** Runs in the app container, by Node. Default: waits. */
   readonly script?: string
-  readonly ports?: readonly Json[]
+  readonly ports?: readonly { readonly name?: string; readonly containerPort: number }[]
   /** Default: it has one. */
   readonly sidecar?: boolean
-  readonly probes?: readonly Json[]
   /** Of the app container. */
   readonly app?: Json
   /** Of the pod. */
   readonly spec?: Json
-  /** Init containers of the app, after the sidecar. */
-  readonly inits?: readonly Json[]
+  /** Init containers of the app. */
+  readonly inits?: readonly (Json & { readonly name: string })[]
 }
 
 const IDLE = 'process.on("SIGTERM",()=>process.exit(0));setInterval(()=>{},1e6)'
 
-export function podSpec(images: Images, options: PodOptions): Json {
-  const { name, script = IDLE, ports = [], sidecar = true, inits = [], probes = [] } = options
-  return {
-    serviceAccountName: options.serviceAccount ?? name,
-    automountServiceAccountToken: false,
-    terminationGracePeriodSeconds: 5,
-    initContainers: [
-      ...(sidecar ? [initContainer(images), sidecarContainer(images, probes)] : []),
-      ...inits,
-    ],
-    containers: [{ ...nodeContainer(images, 'app', script), ports, ...options.app }],
-    volumes: sidecar ? VOLUMES.map(({ name, of }) => ({ name, ...of })) : [],
-    ...options.spec,
+/** `metadata` and `spec`, as a pod or as a template of one. */
+export function podTemplate(images: Images, options: PodOptions): Json {
+  const { name, labels = { app: name }, script = IDLE, ports = [], inits = [] } = options
+  const pod = {
+    metadata: { labels },
+    spec: {
+      serviceAccountName: options.serviceAccount ?? name,
+      automountServiceAccountToken: false,
+      terminationGracePeriodSeconds: 5,
+      initContainers: inits,
+      containers: [{ ...nodeContainer(images, 'app', script), ports, ...options.app }],
+      ...options.spec,
+    },
   }
+  if (options.sidecar === false) return pod
+  const injection = injectPod(pod, {
+    ...defaultSettings('test'),
+    sidecarImage: images.sidecar,
+    initImage: images.init,
+    imagePullPolicy: 'Never',
+    drainSeconds: 1,
+  })
+  if (injection.kind !== 'injected') throw new Error(JSON.stringify(injection))
+  return injection.pod
 }
 
 export function podManifest(images: Images, options: PodOptions): Json {
-  const { namespace, name, labels = { app: name } } = options
-  const metadata = { namespace, name, labels }
-  return { apiVersion: 'v1', kind: 'Pod', metadata, spec: podSpec(images, options) }
+  const { namespace, name } = options
+  const pod = podTemplate(images, options)
+  const metadata = { ...(pod.metadata as Json), namespace, name }
+  return { apiVersion: 'v1', kind: 'Pod', ...pod, metadata }
 }
 
 export function accountManifest(namespace: string, name: string): Json {
@@ -136,7 +141,7 @@ export function accountManifest(namespace: string, name: string): Json {
 }
 
 /** A program for Node, as another user than the proxy's. */
-export function nodeContainer(images: Images, name: string, script: string): Json {
+export function nodeContainer(images: Images, name: string, script: string) {
   return {
     name,
     image: images.controller,
@@ -145,66 +150,6 @@ export function nodeContainer(images: Images, name: string, script: string): Jso
     securityContext: { ...RESTRICTED, runAsUser: 1000 },
   }
 }
-
-function initContainer(images: Images): Json {
-  return {
-    name: 'postern-init',
-    image: images.init,
-    imagePullPolicy: 'Never',
-    args: [CAPTURE],
-    securityContext: {
-      ...RESTRICTED,
-      capabilities: { drop: ['ALL'], add: ['NET_ADMIN'] },
-      runAsNonRoot: false,
-      runAsUser: 0,
-    },
-  }
-}
-
-function sidecarContainer(images: Images, probes: readonly Json[]): Json {
-  const field = (name: string, path: string) => ({ name, valueFrom: fieldRef(path) })
-  return {
-    name: 'postern-sidecar',
-    image: images.sidecar,
-    imagePullPolicy: 'Never',
-    restartPolicy: 'Always',
-    args: [
-      ...['sidecar', '--attest=pod', '--state=/var/lib/postern', '--health=0.0.0.0:15020'],
-      '--drain-seconds=1',
-      '--controller=postern-controller.postern-system.svc:15012',
-    ],
-    env: [
-      field('POSTERN_POD_NAMESPACE', 'metadata.namespace'),
-      field('POSTERN_POD_NAME', 'metadata.name'),
-      field('POSTERN_POD_UID', 'metadata.uid'),
-      field('POSTERN_SERVICE_ACCOUNT', 'spec.serviceAccountName'),
-      field('POSTERN_POD_IP', 'status.podIP'),
-      { name: 'POSTERN_APP_PROBES', value: JSON.stringify(probes) },
-    ],
-    startupProbe: {
-      httpGet: { path: '/readyz', port: 15020 },
-      periodSeconds: 1,
-      failureThreshold: 120,
-    },
-    securityContext: { ...RESTRICTED, runAsUser: 1337, runAsGroup: 1337 },
-    volumeMounts: VOLUMES.map(({ name, path }) => ({ name, mountPath: path })),
-  }
-}
-
-const TOKEN = { audience: 'postern-ca', expirationSeconds: 3600, path: 'token' }
-const VOLUMES = [
-  { name: 'postern-state', path: '/var/lib/postern', of: { emptyDir: { medium: 'Memory' } } },
-  {
-    name: 'postern-token',
-    path: '/var/run/secrets/postern/token',
-    of: { projected: { sources: [{ serviceAccountToken: TOKEN }] } },
-  },
-  {
-    name: 'postern-roots',
-    path: '/var/run/secrets/postern/roots',
-    of: { configMap: { name: 'postern-ca-roots' } },
-  },
-]
 
 function fieldRef(fieldPath: string): Json {
   return { fieldRef: { fieldPath } }

@@ -108,6 +108,11 @@ t.test('install', { skip: why ?? false }, async (t) => {
       }),
       /ERR_REGO_COMPILE/,
     )
+    const image = JSON.stringify({
+      spec: { initContainers: [{ name: 'postern-sidecar', image: 'example.com/fake:1' }] },
+    })
+    await t.rejects(ask(['patch', 'pod', 'probe', '-n', NS, '-p', image]), /can't be exchanged/)
+    await ask(['label', 'pod', 'probe', '-n', NS, 'other=change'])
     const debug = {
       ...app,
       name: 'debug',

@@ -61,7 +61,7 @@ export function injectPod<T extends PodTemplate>(
     kind: 'injected',
     pod: injected,
     patch: toJsonPatch(given, injected),
-    warnings: warningsOf(capture.excludedInboundPorts),
+    warnings: [...warningsOf(capture.excludedInboundPorts), ...findLoosers(pod)],
   }
 }
 
@@ -95,6 +95,21 @@ export function uninjectPod<T extends PodTemplate>(pod: T): T {
 
 function unlessEmpty(key: string, value: object): object {
   return Object.keys(value).length === 0 ? {} : { [key]: value }
+}
+
+/** Containers that can take the redirect away. */
+function findLoosers({ spec = {} }: PodTemplate): readonly string[] {
+  return [...(spec.initContainers ?? []), ...(spec.containers ?? [])].flatMap((container) => {
+    const { privileged, capabilities } = (container.securityContext ?? {}) as {
+      privileged?: boolean
+      capabilities?: { add?: readonly string[] }
+    }
+    const isMighty = capabilities?.add?.some((one) => /^(?:CAP_)?(?:NET_ADMIN|ALL)$/i.test(one))
+    if (privileged !== true && isMighty !== true) return []
+    return [
+      `container ${container.name} may change the pod's network rules, and so pass by its sidecar`,
+    ]
+  })
 }
 
 function warningsOf(ports: readonly number[]): readonly string[] {

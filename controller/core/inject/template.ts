@@ -28,11 +28,19 @@ function containersOf(value: unknown): readonly Record<string, unknown>[] {
 function isContainer(container: Record<string, unknown>): boolean {
   return (
     CONTAINER_LISTS.every((key) => isAbsentOr(container[key], isRecordList)) &&
-    isAbsentOr(container.securityContext, isRecord) &&
+    isAbsentOr(container.securityContext, isSecurityContext) &&
     ['livenessProbe', 'readinessProbe', 'startupProbe'].every((key) =>
       isAbsentOr(container[key], isProbe),
     )
   )
+}
+
+function isSecurityContext(value: unknown): boolean {
+  if (!isRecord(value)) return false
+  const { capabilities } = value
+  if (!isAbsentOr(capabilities, isRecord)) return false
+  const { add } = (capabilities ?? {}) as { add?: unknown }
+  return isAbsentOr(add, (list) => Array.isArray(list) && list.every(isText))
 }
 
 function isProbe(value: unknown): boolean {

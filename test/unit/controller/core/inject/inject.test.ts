@@ -92,6 +92,7 @@ t.test('what is no pod', (t) => {
     { containers: [{ name: 'x', livenessProbe: { httpGet: { path: 1 } } }] },
     { containers: [{ name: 'x', livenessProbe: 1 }] },
     { securityContext: 1 },
+    { containers: [{ name: 'x', securityContext: { capabilities: { add: 'ALL' } } }] },
   ]
   for (const spec of wrong) t.equal(readTemplate({ spec }), undefined, JSON.stringify(spec))
   for (const value of [null, {}, { spec: {}, metadata: 1 }, { spec: {}, metadata: { labels: 1 } }])

@@ -14,6 +14,7 @@ import type { Config } from './config.ts'
 import { Entrance } from './entrance.ts'
 import type { Core } from './faces.ts'
 import { History } from './runtime/history.ts'
+import { joinProxies } from './runtime/proxy-table.ts'
 import { Reconciler } from './runtime/reconcile.ts'
 import { StatusBoard } from './runtime/status-board.ts'
 import type { Sources } from './sources.ts'
@@ -66,25 +67,28 @@ export function joinCore(config: Config, { clock, log, sources, fail }: Joined):
     onPass: (seconds) => metrics.passed(seconds),
     log: log.child({ component: 'reconcile' }),
   })
-  const board = createBoard(config, { clock, log, entrance, reconciler })
+  const board = createBoard(config, { clock, log, sources, entrance, reconciler })
   board.onChange(() => sources.writer?.touch())
   reconciler.onChange(() => board.refresh())
-  entrance.proxies.onChange(() => board.touch())
+  entrance.proxies.onChange(() => {
+    board.touch()
+    sources.proxiesChanged?.()
+  })
   return { entrance, reconciler, board, history, metrics, webhooks }
 }
 
-interface BoardParts extends Pick<Joined, 'clock' | 'log'> {
+interface BoardParts extends Pick<Joined, 'clock' | 'log' | 'sources'> {
   readonly entrance: Entrance
   readonly reconciler: Reconciler
 }
 
 function createBoard(
   config: Config,
-  { clock, log, entrance, reconciler }: BoardParts,
+  { clock, log, sources, entrance, reconciler }: BoardParts,
 ): StatusBoard {
   return new StatusBoard({
     view: () => reconciler.view(),
-    proxies: entrance.proxies,
+    proxies: { list: () => joinProxies(entrance.proxies.list(), sources.others?.() ?? []) },
     revoked: () => entrance.revoked(),
     troubles: () => entrance.problems(),
     conditions: createConditionStore(config.state),

@@ -71,6 +71,8 @@ async function run(config: Config, signalled: Promise<void>): Promise<void> {
     log,
     objects: () => core.board.objects(),
     roots: () => core.entrance.roots(),
+    proxies: () => core.entrance.proxies.list(),
+    onOthers: () => core.board.touch(),
     onShared: () => core.reconciler.touch(),
   })
   const core: Core = joinCore(config, { clock, log, sources, fail: failed.reject })

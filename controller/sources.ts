@@ -5,7 +5,7 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../common/clock.ts'
 import type { IdentityStore, PodWitness } from './runtime/identity/ports.ts'
-import type { ClusterSource, GenerationStore, ManifestSource } from './runtime/ports.ts'
+import type { ClusterSource, GenerationStore, ManifestSource, ProxyState } from './runtime/ports.ts'
 import type { StatusWriter, StatusWriterOptions } from './runtime/status-writer.ts'
 
 export interface Sources {
@@ -14,6 +14,10 @@ export interface Sources {
   readonly pods?: PodWitness
   /** Where the authority's keys are; absent: in the state directory. */
   readonly keys?: IdentityStore
+  /** What other replicas hear of the proxies that are connected to them. Absent: there are none. */
+  readonly others?: () => readonly ProxyState[]
+  /** The proxies of this replica may be others now. */
+  proxiesChanged?(): void
   /** Where accepted generations are; absent: in the state directory. */
   readonly generations?: GenerationStore
   /** Statuses go to the API server, by the leader alone. */
@@ -32,6 +36,10 @@ export interface SourceParts {
   readonly objects: StatusWriterOptions['objects']
   /** PEM of the roots in force; undefined: there are none yet. */
   readonly roots: () => string | undefined
+  /** The proxies of this replica. */
+  readonly proxies: () => readonly ProxyState[]
+  /** What other replicas hear of their proxies is another now. */
+  readonly onOthers: () => void
   /** What others share with this process is another now, or this one leads: what is in force is decided anew. */
   readonly onShared: () => void
 }

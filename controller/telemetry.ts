@@ -24,7 +24,8 @@ export function createHealth(parts: HealthParts): HealthServer {
   metrics.observe(() => ({
     figures: reconciler.figures(),
     view: reconciler.view(),
-    proxies: board.proxies(),
+    // Of this replica: each tells of its own, and Prometheus adds.
+    proxies: entrance.proxies.list(),
     problems: board.problems(),
     certificates: entrance.certificates(),
     revokedCredentials: entrance.revoked().size,

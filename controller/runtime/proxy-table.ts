@@ -53,6 +53,41 @@ export function stateOfUnknown(nodeId: string): ProxyState {
   return { nodeId, connected: false, ...GONE, ...UNKNOWN, ackedGeneration: '', nacks: [] }
 }
 
+/** A state that another replica told, with what it did not tell as unknown; undefined: it is none. */
+export function readProxyState(value: unknown): ProxyState | undefined {
+  const told = (value ?? {}) as Partial<ProxyState>
+  if (typeof told.nodeId !== 'string') return undefined
+  const unknown = stateOfUnknown(told.nodeId)
+  const isAlike = Object.entries(unknown).every(([key, known]) => {
+    const given = told[key as keyof ProxyState]
+    return (
+      given === undefined ||
+      (typeof given === typeof known && Array.isArray(given) === Array.isArray(known))
+    )
+  })
+  if (!isAlike) return undefined
+  const isText = (text: unknown) => typeof text === 'string'
+  const { nacks = [], features = [] } = told
+  const isNack = (nack: Partial<ProxyState['nacks'][number]> | null) =>
+    isText(nack?.typeUrl) && isText(nack?.message) && nack?.names?.every?.(isText) === true
+  return { ...unknown, ...told, nacks: nacks.filter(isNack), features: features.filter(isText) }
+}
+
+/**
+ * The proxies of all replicas: of one that is connected here, what it says here; else what another replica heard of it.
+ * Sorted by node id.
+ */
+export function joinProxies(
+  own: readonly ProxyState[],
+  others: readonly ProxyState[],
+): readonly ProxyState[] {
+  if (others.length === 0) return own
+  const all = new Map(own.map((proxy) => [proxy.nodeId, proxy]))
+  const here = new Set(own.filter((proxy) => proxy.connected).map((proxy) => proxy.nodeId))
+  for (const proxy of others) if (!here.has(proxy.nodeId)) all.set(proxy.nodeId, proxy)
+  return [...all.values()].sort(byName)
+}
+
 /** Older forms whose names are remembered of one proxy: what it may still enforce, and what is on its way. */
 const MAX_FORMS = 16
 /** Refused resources that are remembered of one proxy. */
@@ -203,7 +238,9 @@ function isConnected({ streams }: Entry): boolean {
   return streams.xds + streams.status > 0
 }
 
-function byName({ nodeId: a }: Entry, { nodeId: b }: Entry): number {
+type Named = Pick<ProxyState, 'nodeId'>
+
+function byName({ nodeId: a }: Named, { nodeId: b }: Named): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 

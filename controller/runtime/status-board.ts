@@ -16,7 +16,8 @@ import type { View } from './reconcile.ts'
 
 export interface StatusBoardOptions {
   readonly view: () => View | undefined
-  readonly proxies: ProxyRegistry
+  /** Of all replicas. */
+  readonly proxies: Pick<ProxyRegistry, 'list'>
   /** Why a workload's credential was revoked, by workload UID. */
   readonly revoked: () => ReadonlyMap<string, string>
   /** What is wrong beside the manifests, and with which object. */

@@ -155,6 +155,14 @@ const OWN: readonly Permission[] = [
       'the authority’s keys, which all replicas sign with; `patch` for the registry of join tokens beside them; no other Secret',
   },
   {
+    group: '',
+    resources: ['configmaps'],
+    verbs: ['list', 'watch', 'create', 'patch', 'delete'],
+    scope: 'namespace',
+    reason:
+      'each replica tells the leader, in one of its own, of the proxies that are connected to it; named after the replica, so that no name can be listed here. The leader removes those of dead ones',
+  },
+  {
     group: 'apps',
     resources: ['controllerrevisions'],
     verbs: ['get', 'list', 'watch', 'create', 'delete'],

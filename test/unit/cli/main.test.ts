@@ -13,9 +13,11 @@ t.test('knows its verbs', async (t) => {
     'describe',
     'explain',
     'get',
+    'inject',
     'proxy',
     'sidecar',
     'token',
+    'uninject',
     'version',
   ])
 })

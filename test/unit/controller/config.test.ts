@@ -15,6 +15,8 @@ t.test('flags, environment, defaults', async (t) => {
       state: '/run/x/s',
       listen: { host: '127.0.0.1', port: 15012 },
       health: { host: '127.0.0.1', port: 15014 },
+      webhook: undefined,
+      injection: '',
       opa: '/opt/opa',
       logLevel: 'info',
     },
@@ -65,4 +67,16 @@ t.test('where objects come from', async (t) => {
   t.match(parse([...state, '--source', 'kubernetes', '--manifests', 'm']), {
     mistakes: [/--manifests is for --source files/],
   })
+})
+
+t.test('webhooks', (t) => {
+  const at = { cwd: '/x', defaultOpa: '/opa' }
+  const files = ['--manifests', 'm', '--state', 's', '--webhook', '0.0.0.0:15017']
+  t.match(parseConfig(files, {}, at), { mistakes: ['--webhook is for --source kubernetes'] })
+  const cluster = ['--source=kubernetes', '--state=s', '--webhook=0.0.0.0:15017', '--injection=i']
+  t.match(parseConfig(cluster, {}, at), {
+    config: { webhook: { host: '0.0.0.0', port: 15_017 }, injection: '/x/i' },
+  })
+  t.match(parseConfig([...cluster, '--webhook', 'x'], {}, at), { mistakes: [/HOST:PORT/] })
+  t.end()
 })

@@ -62,7 +62,7 @@ const SINGLE_TYPES: Readonly<Record<string, { readonly path: string; readonly ty
     },
   }
 
-const OFFERS_A_TURN = 16
+const OFFERS_A_TURN = 250
 
 /** A call from its start until nothing of it is left, and what it became. */
 interface Opened {

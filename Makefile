@@ -49,7 +49,7 @@ e2e: node_modules tools ## the whole path: sidecars, Envoys, edits and outages
 cluster-test: node_modules tools cluster-tools ## the tests in a Kubernetes of their own; needs root
 	$(NODE) scripts/run-tests.ts cluster
 
-golden: node_modules tools ## write the golden files anew; read the diff before you commit it
+golden: node_modules tools cluster-tools ## write the golden files anew; read the diff before you commit it
 	TAP_SNAPSHOT=1 $(NODE) scripts/run-tests.ts unit golden
 	git status --short test/golden
 
@@ -89,7 +89,7 @@ bench-fleet: node_modules tools ## measure 1,000 and 5,000 proxies on one contro
 bench-rules: node_modules tools ## measure what 10 to 10,000 rules cost in Envoy; writes docs/performance.md
 	$(NODE) bench/rules.ts
 
-proof: node_modules tools ## the long trials: outages, renewals and edits under load
+proof: node_modules tools test-tools ## the long trials: outages, renewals and edits under load
 	$(NODE) drills/main.ts
 
 lint: node_modules ## Biome: format and lint rules

@@ -22,7 +22,10 @@ export const PATH_GUARD_PATTERN = '(?:[!-$&->@-~]|%[0-9A-Fa-f]{2})+(?:\\?[!-~]*)
 
 /** A dot as it is, encoded, overlong (two, three bytes), and what compatibility forms of Unicode turn into one or two. */
 const DOT =
-  '(?:\\.|%(?:2[Ee]|[Cc]0%[Aa][Ee]|[Ee]0%80%[Aa][Ee]|[Ee]2%80%[Aa][45]|[Ee][Ff]%(?:[Bb][Cc]%8[Ee]|[Bb]9%92)))'
+  '(?:\\.|%(?:2[Ee]|[Cc]0%[Aa][Ee]|[Ee]0%80%[Aa][Ee]|[Ee]2%80%[Aa][45]|[Ee][Ff]%(?:[Bb][Cc]%8[Ee]|[Bb]9%92|[Bb]8%[Bb]0)))'
+
+/** Overlong slashes and backslashes, and the full-width slash; those in plain UTF-8 were decoded or refused before. */
+const SLASH = '%(?:[Cc]0%[Aa][Ff]|[Cc]1%9[Cc]|[Ee]0%80%[Aa][Ff]|[Ee][Ff]%[Bb][Cc]%8[Ff])'
 
 /**
  * Escapes of what apps trim or drop: control characters and blanks (also as Latin-1 and C1 bytes), and the blanks and
@@ -47,7 +50,7 @@ const BLANK = `%(?:${[
  * in the tree of every listener of every proxy, so that it is short. Same text in RE2; cases are written out:
  * `/^(?i:a(?:x|%3[bf]))$/` doesn't match `a%3B` in V8 14.6.
  */
-export const DOT_GUARD_PATTERN = `[^?]*/(?:\\+|${BLANK})*${DOT}(?:\\+|${DOT})*(?:(?:[/?;]|%3[BbFf]|%23|${BLANK})[!-~]*)?`
+export const DOT_GUARD_PATTERN = `[^?]*(?:/|${SLASH})(?:\\+|${BLANK})*${DOT}(?:\\+|${DOT})*(?:(?:[/?;]|%3[BbFf]|%23|${SLASH}|${BLANK})[!-~]*)?`
 
 /**
  * Full match required. A host name or an address in brackets. Envoy took a trailing dot and a port away: one that is

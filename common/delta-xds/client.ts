@@ -15,6 +15,8 @@ export interface Received {
 }
 
 export interface ClientType {
+  /** The server has said on some stream what there is of the type, or something of it is known from before. */
+  readonly isKnown: boolean
   readonly resources: ReadonlyMap<string, XdsResource>
   /**
    * Names whose verdict was ACK. Only these are claimed as they are in initial_resource_versions; the others with a
@@ -27,6 +29,8 @@ export interface ClientType {
 
 export interface ClientState {
   readonly connected: boolean
+  /** No stream was opened yet: what was known at the start is all that there is. */
+  readonly isCached: boolean
   readonly types: ReadonlyMap<TypeUrl, ClientType>
 }
 
@@ -67,6 +71,7 @@ export interface ClientStep {
 }
 
 const EMPTY: ClientType = {
+  isKnown: false,
   resources: new Map(),
   settled: new Set(),
   pending: undefined,
@@ -80,9 +85,11 @@ export function startClient(
   const types = new Map<TypeUrl, ClientType>()
   for (const typeUrl of PUBLISH_ORDER) {
     const resources = known.get(typeUrl) ?? new Map<string, XdsResource>()
-    types.set(typeUrl, { ...EMPTY, resources, settled: new Set(resources.keys()) })
+    const settled = new Set(resources.keys())
+    types.set(typeUrl, { ...EMPTY, isKnown: resources.size > 0, resources, settled })
   }
-  return { connected: false, types }
+  const isCached = [...types.values()].some((type) => type.isKnown)
+  return { connected: false, isCached, types }
 }
 
 export function stepClient(state: ClientState, event: ClientEvent): ClientStep {
@@ -90,12 +97,20 @@ export function stepClient(state: ClientState, event: ClientEvent): ClientStep {
     case 'opened':
       return open(state)
     case 'closed':
-      return { state: { connected: false, types: mapTypes(state, withoutPending) }, effects: [] }
+      return {
+        state: { ...state, connected: false, types: mapTypes(state, withoutPending) },
+        effects: [],
+      }
     case 'response':
       return takeResponse(state, event)
     case 'verdict':
       return answer(state, event)
   }
+}
+
+/** Whether it is known of each type what there is; before, the first half of what comes would look like all of it. */
+export function isTold({ isCached, types }: ClientState): boolean {
+  return isCached || [...types.values()].every((type) => type.isKnown)
 }
 
 function open(state: ClientState): ClientStep {
@@ -105,7 +120,8 @@ function open(state: ClientState): ClientStep {
     const initialVersions = new Map([...type.resources.values()].map((r) => [r.name, claim(r)]))
     return { ...request(typeUrl, '', undefined), subscribe: [WILDCARD], initialVersions }
   })
-  return { state: { connected: true, types: mapTypes(state, withoutPending) }, effects }
+  const types = mapTypes(state, withoutPending)
+  return { state: { connected: true, isCached: false, types }, effects }
 }
 
 function takeResponse(
@@ -135,7 +151,7 @@ function takeResponse(
     versions: new Map(event.resources.map((r) => [r.name, r.version])),
     removed: event.removed,
   }
-  const after: ClientType = { ...before, resources, settled, pending }
+  const after: ClientType = { ...before, isKnown: true, resources, settled, pending }
   return { state: withType(state, typeUrl, after), effects: [{ kind: 'changed', typeUrl }] }
 }
 

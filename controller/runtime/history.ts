@@ -31,10 +31,15 @@ const KEPT = 4
 
 export class History {
   #byNode: ReadonlyMap<string, readonly Given[]> = new Map()
+  /** What each proxy said last; one whose status stream is away goes on with that. */
+  #said: ReadonlyMap<string, Enforcing> = new Map()
 
   note(publication: Publication, enforcing: readonly Enforcing[], nowMs: number): void {
     const { model, snapshots, bundles } = publication
-    const proxies = new Map(enforcing.map((p) => [p.nodeId, p]))
+    const proxies = new Map([
+      ...this.#said,
+      ...enforcing.filter((p) => p.enforcedGeneration !== '').map((p) => [p.nodeId, p] as const),
+    ])
     const next = new Map<string, readonly Given[]>()
     for (const workload of model.workloads.values()) {
       const id = nodeId(workload)
@@ -45,6 +50,7 @@ export class History {
       next.set(id, isSame(before[0], given) ? before : prune([given, ...before], proxies.get(id)))
     }
     this.#byNode = next
+    this.#said = new Map([...proxies].filter(([id]) => next.has(id)))
   }
 
   /** Node ids of all workloads that are given something. */
@@ -83,7 +89,7 @@ function isSame(before: Given | undefined, { snapshot, bundle }: Given): boolean
 function prune(all: readonly Given[], proxy: Enforcing | undefined): readonly Given[] {
   const isInForce = (g: Given) =>
     g.snapshot.version === proxy?.enforcedGeneration || g.bundle.revision === proxy?.bundleRevision
-  const last = all.findIndex(
+  const last = all.findLastIndex(
     (g) =>
       g.snapshot.version === proxy?.enforcedGeneration &&
       g.bundle.revision === proxy.bundleRevision,

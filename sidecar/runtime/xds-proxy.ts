@@ -17,7 +17,7 @@ import {
 } from '../../common/delta-xds/server.ts'
 import { MeshError } from '../../common/errors.ts'
 import { SECRET_SVID, SECRET_TRUST_BUNDLE, TYPE_URLS, type XdsResource } from '../../common/xds.ts'
-import { noteDesired, releaseKept } from '../core/xds/kept.ts'
+import { keepsInbound, noteDesired, releaseKept, withoutInbound } from '../core/xds/kept.ts'
 import {
   effectiveSnapshot,
   forgetRefusals,
@@ -59,8 +59,12 @@ export interface XdsProxyOptions {
 /** Envoy that still warms is asked again. */
 const WARM_LOOK_MS = 200
 
-/** What Envoy refuses because of a port in use may work a little later. */
+/** What Envoy refuses because of a port in use may work a little later: soon at first, then ever later. */
+const FIRST_RETRY_MS = 200
 const RETRY_MS = 5_000
+
+/** How long an inbound listener that an edit took away may wait for what comes in its place: it goes on by old rules. */
+const KEEP_MS = 10_000
 
 export class XdsProxy {
   readonly name = 'xds-proxy'
@@ -74,6 +78,8 @@ export class XdsProxy {
   #trustBundleVersion = ''
   #progress: Progress | undefined
   #retry: NodeJS.Timeout | undefined
+  #retryMs = FIRST_RETRY_MS
+  #keeping: NodeJS.Timeout | undefined
   #warmLook: NodeJS.Timeout | undefined
   #isLooking = false
   /** The write under way, and whether something changed since it began. */
@@ -111,6 +117,7 @@ export class XdsProxy {
   async stop(): Promise<void> {
     clearTimeout(this.#retry)
     clearTimeout(this.#warmLook)
+    clearTimeout(this.#keeping)
     clearTimeout(this.#rewrite)
     await this.#writing
   }
@@ -170,6 +177,8 @@ export class XdsProxy {
     if (effects.some(({ kind }) => kind === 'changed')) {
       const before = desiredOf(this.#upstream)
       this.#store = noteDesired(this.#store, before, desiredOf(state))
+      this.#retryMs = FIRST_RETRY_MS
+      this.#boundKeeping()
     }
     this.#upstream = state
     let isChanged = false
@@ -228,7 +237,10 @@ export class XdsProxy {
   }
 
   #retryLater(): void {
-    if (this.#retry !== undefined || transientRefusals(this.#store).size === 0) return
+    if (this.#retry !== undefined) return
+    if (transientRefusals(this.#store).size === 0) return
+    const delayMs = this.#retryMs
+    this.#retryMs = Math.min(2 * delayMs, RETRY_MS)
     this.#retry = setTimeout(() => {
       this.#retry = undefined
       for (const [typeUrl, names] of transientRefusals(this.#store)) {
@@ -237,7 +249,7 @@ export class XdsProxy {
         this.#stepEnvoy({ kind: 'retry', typeUrl, names })
       }
       this.#settle()
-    }, RETRY_MS).unref()
+    }, delayMs).unref()
   }
 
   /** Tells the controller what can be told, and everyone else that something changed. */
@@ -251,6 +263,23 @@ export class XdsProxy {
 
   #isProven(listener: string): boolean {
     return isListenerProven(this.#streams(), listener)
+  }
+
+  #boundKeeping(): void {
+    if (this.#keeping !== undefined || !keepsInbound(this.#store)) return
+    this.#keeping = setTimeout(() => {
+      this.#keeping = undefined
+      if (!keepsInbound(this.#store)) return
+      const { nodeId, log } = this.#options
+      log.warn(
+        { nodeId, afterMs: KEEP_MS },
+        'replaced inbound listeners go: their successors do not come',
+      )
+      this.#store = withoutInbound(this.#store)
+      this.#publish()
+      this.#persist()
+      this.#settle()
+    }, KEEP_MS).unref()
   }
 
   /** What an edit took away goes once Envoy serves what came in its place. */

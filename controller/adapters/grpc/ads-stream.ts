@@ -122,7 +122,12 @@ export class AdsStream {
   offer(newestForm: XdsSnapshot): void {
     const snapshot = this.#formOf(newestForm)
     const newest = this.#waiting ?? this.#state.snapshot
-    if (newest?.version === snapshot.version) return
+    if (newest?.version === snapshot.version) {
+      this.#withheld = ''
+      return
+    }
+    // What it said of an earlier offer, perhaps of the same generation, is out of date.
+    this.#options.proxies.settled(this.nodeId, '')
     if (this.#withheld !== snapshot.version) this.#offeredAtMs = Date.now()
     const lacks = missingFeatures(snapshot.requires, this.#options.features)
     if (lacks.length > 0) {

@@ -174,12 +174,14 @@ function standingsOf({ served, proxies }: StatusInput): ReadonlyMap<Workload, St
 const toStanding = remember(
   (workload: Workload, proxy: ProxyReading | undefined, target: Target | undefined): Standing => {
     const isConnected = proxy?.connected === true
+    const hasAcked = isConnected && proxy.ackedGeneration === target?.generation
     return {
       workload,
       proxy,
-      hasAcked: isConnected && proxy.ackedGeneration === target?.generation,
+      hasAcked,
+      // A generation may be published again while the one in between is on its way: then its word is of before.
       enforces:
-        isConnected &&
+        hasAcked &&
         proxy.enforcedGeneration === target?.generation &&
         proxy.bundleRevision === target?.revision,
       withheld: whyWithheld(workload, proxy, target?.requires),

@@ -109,13 +109,35 @@ function acceptedVersion(store: Known, name: string): string | undefined {
   return store.accepted.get(keyOf(TYPE_URLS.listener, name))?.version
 }
 
-/** A rule of this workload changed; what is kept would go on with the old ones. */
+/**
+ * A rule of this workload changed, or a port that stays takes other connections; what is kept would go on as before.
+ */
 function hasOtherRules(before: Resources, after: Resources): boolean {
-  const old = before.get(TYPE_URLS.extensionConfig) ?? NOTHING
-  const now = after.get(TYPE_URLS.extensionConfig) ?? NOTHING
-  return [...now.values()].some(
-    ({ name, version }) => (old.get(name)?.version ?? version) !== version,
+  const changed = (typeUrl: TypeUrl) => {
+    const old = before.get(typeUrl) ?? NOTHING
+    return [...(after.get(typeUrl) ?? NOTHING).values()]
+      .filter(({ name, version }) => (old.get(name)?.version ?? version) !== version)
+      .map(({ name }) => name)
+  }
+  return (
+    changed(TYPE_URLS.extensionConfig).length > 0 || changed(TYPE_URLS.listener).some(isInbound)
   )
+}
+
+/** Whether listeners are kept that decide. */
+export function keepsInbound({ kept }: Known): boolean {
+  return [...kept.values()].some(isKeptInbound)
+}
+
+/** They go, come what may in their place; with the last listener all that it may refer to. */
+export function withoutInbound<S extends Known>(store: S): S {
+  const left = new Map([...store.kept].filter(([, one]) => !isKeptInbound(one)))
+  const hasListeners = [...left.values()].some(({ waitsFor }) => waitsFor.size > 0)
+  return { ...store, kept: hasListeners ? left : new Map() }
+}
+
+function isKeptInbound({ typeUrl, resource }: Kept): boolean {
+  return typeUrl === TYPE_URLS.listener && isInbound(resource.name)
 }
 
 /** Inbound ones take the place of inbound ones. */

@@ -2,7 +2,7 @@
  * What the controller is told of a response: ACK when Envoy has all of it, NACK with Envoy's own words when it
  * refused a part, nothing yet while Envoy has still to say. In: both streams' states. Out: a verdict, or progress.
  */
-import type { ClientState, Received } from '../../../common/delta-xds/client.ts'
+import { type ClientState, isTold, type Received } from '../../../common/delta-xds/client.ts'
 import {
   heldVersion,
   isIdle,
@@ -64,7 +64,8 @@ export function verdicts(streams: Streams): readonly Verdict[] {
 export function progressOf(streams: Streams): Progress {
   const desired = desiredOf(streams.upstream)
   const refusals: string[] = []
-  let isAccepted = streams.envoy !== undefined && streams.store.kept.size === 0
+  let isAccepted =
+    streams.envoy !== undefined && streams.store.kept.size === 0 && isTold(streams.upstream)
   for (const [typeUrl, resources] of desired) {
     for (const { name, version } of resources.values()) {
       const fate = fateOf(typeUrl, name, version, streams)
@@ -82,9 +83,12 @@ export function progressOf(streams: Streams): Progress {
 }
 
 /** One that is refused and was never had doesn't keep the others from serving; none at all is no proxy. */
-function listenersOf(desired: Resources, { envoy, store }: Streams): Progress['listeners'] {
+function listenersOf(
+  desired: Resources,
+  { upstream, envoy, store }: Streams,
+): Progress['listeners'] {
   const isEmpty = ![...desired.values()].some((resources) => resources.size > 0)
-  if (envoy === undefined || isEmpty) return 'open'
+  if (envoy === undefined || isEmpty || !isTold(upstream)) return 'open'
   const names = [...(desired.get(TYPE_URLS.listener)?.keys() ?? [])]
   if (names.length === 0) return 'there'
   const isHeld = (n: string) => heldVersion(envoy, TYPE_URLS.listener, n) !== undefined

@@ -126,6 +126,13 @@ t.test('guard/path: printable ASCII with whole escapes', async (t) => {
     '%e2%80%A5',
     '%EF%BC%8E%ef%bc%8e/b',
     '%20%EF%B9%92.+/b',
+    '..%c0%afadmin',
+    '%c0%ae%C0%AE%c0%af..',
+    '..%c1%9Cx',
+    '.%e0%80%afx',
+    '..%EF%BC%8Fx',
+    '%ef%b8%b0/b',
+    'a%c0%af../b',
   ]
   for (const segment of up) t.equal(ask(`/a/${segment}`), 'guard/path', segment)
   const plain = [
@@ -143,7 +150,6 @@ t.test('guard/path: printable ASCII with whole escapes', async (t) => {
     '%20..b',
     'a%20..',
     '..+b',
-    '%c0%af..',
     '.%e2%80%a6',
     'x?/%20../',
   ]

@@ -55,3 +55,24 @@ t.test('a workload that is gone is forgotten', async (t) => {
   t.same([...history.nodes()], [])
   t.equal(history.newest(id), undefined)
 })
+
+t.test(
+  'a version that comes again hides none in between, and a lost stream forgets none',
+  async (t) => {
+    const history = new History()
+    const at = (generation: string) => [
+      {
+        nodeId: id,
+        enforcedGeneration: generation,
+        bundleRevision: generation && `r${generation}`,
+      },
+    ]
+    history.note(publication('a'), at('a'), 1)
+    history.note(publication('b'), at('a'), 2)
+    history.note(publication('a'), at('a'), 3)
+    t.ok(history.withGeneration(id, 'b'), 'it may be on its way to b')
+    for (const n of [1, 2, 3, 4, 5, 6])
+      history.note(publication(`${n}`), at(n < 3 ? 'a' : ''), 3 + n)
+    t.ok(history.withGeneration(id, 'a'), 'its status stream is away')
+  },
+)

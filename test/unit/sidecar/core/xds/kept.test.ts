@@ -4,7 +4,13 @@ import t from 'tap'
 import { TYPE_URLS, type TypeUrl, type XdsResource } from '../../../../../common/xds.ts'
 import { toXdsResource } from '../../../../../common/xds-snapshot.ts'
 import { ListenerSchema } from '../../../../../proto/gen/envoy/config/listener/v3/listener_pb.js'
-import { noteDesired, type Resources, releaseKept } from '../../../../../sidecar/core/xds/kept.ts'
+import {
+  keepsInbound,
+  noteDesired,
+  type Resources,
+  releaseKept,
+  withoutInbound,
+} from '../../../../../sidecar/core/xds/kept.ts'
 import {
   effectiveSnapshot,
   lastGood,
@@ -110,4 +116,20 @@ t.test('a later change of rules, which it would not see, closes it', async (t) =
   t.same(served(all([fresh], rules('2')), store), ['inbound/50'])
   const same = noteDesired(edited, all([fresh], rules('1')), all([fresh], rules('1')))
   t.same(served(all([fresh], rules('1')), same), ['inbound/10', 'inbound/50'])
+})
+
+t.test('a port that stays and takes other connections ends what is kept beside it', async (t) => {
+  const strict = all([onPort('inbound/50', 50, 'strict'), outbound])
+  const store = noteDesired(refuse(edited, fresh), after, strict)
+  t.same(served(strict, store), ['inbound/50', 'outbound/30'], 'inbound/10 would go on as before')
+})
+
+t.test('what waits too long goes, and only what decides', async (t) => {
+  const both = all([fresh, onPort('outbound/31', 31)])
+  const store = noteDesired(startStore(before), before, both)
+  t.ok(keepsInbound(store))
+  const left = withoutInbound(store)
+  t.notOk(keepsInbound(left))
+  t.same(served(both, left), ['inbound/50', 'outbound/30', 'outbound/31'])
+  t.equal(withoutInbound(edited).kept.size, 0, 'nothing is left for anything')
 })

@@ -12,6 +12,7 @@ import {
   step,
 } from '../../../../../common/delta-xds/server.ts'
 import {
+  PUBLISH_ORDER,
   SECRET_SVID,
   TYPE_URLS,
   type TypeUrl,
@@ -39,10 +40,19 @@ const two = toXdsResource('a', Buffer.from('2'))
 
 /** Both streams of one sidecar, with an Envoy that answers only when told. */
 class World {
-  upstream: ClientState = stepClient(startClient(), { kind: 'opened' }).state
+  upstream: ClientState
   envoy: ServerState | undefined
   store: XdsStore = startStore(new Map())
   readonly unanswered: { typeUrl: string; nonce: string }[] = []
+
+  /** `isTold`: the controller has said of every type what there is. */
+  constructor({ isTold } = { isTold: true }) {
+    const { state } = stepClient(startClient(), { kind: 'opened' })
+    const types = [...state.types].map(
+      ([url, type]) => [url, { ...type, isKnown: isTold }] as const,
+    )
+    this.upstream = { ...state, types: new Map(types) }
+  }
 
   receive(typeUrl: TypeUrl, nonce: string, resources: XdsResource[], removed: string[] = []): void {
     const event = { kind: 'response', typeUrl, nonce, resources, removed } as const
@@ -238,4 +248,17 @@ t.test('what stands behind a refused port is no inbound listener', async (t) => 
   w.receive(listener, '2', [toXdsResource('decide/80/tls', Buffer.from('1'))])
   w.envoyAnswers()
   t.equal(progressOf(w).listeners, 'missing')
+})
+
+t.test('the first half of what comes is not all of it', async (t) => {
+  const w = new World({ isTold: false })
+  w.receive(secret, '1', [one])
+  w.envoyAsks(cluster)
+  w.envoyAsks(listener)
+  w.envoyAnswers()
+  t.match(progressOf(w), { isAccepted: false, listeners: 'open' }, 'its listeners are on their way')
+  for (const [i, typeUrl] of PUBLISH_ORDER.entries())
+    if (typeUrl !== secret) w.receive(typeUrl, `${i + 2}`, [])
+  w.envoyAnswers()
+  t.match(progressOf(w), { isAccepted: true, listeners: 'there' }, 'there are none')
 })

@@ -35,7 +35,7 @@ const MAX_CONNECTIONS = 256
 const MAX_PER_ADDRESS = 16
 const MIB = 1024 * 1024
 /**
- * What each path takes: bodies that are read or answered at once, and how long one may be. etcd takes objects of 1.5 MiB, and
+ * What each path takes: bodies that are answered at once, and how long one may be. etcd takes objects of 1.5 MiB, and
  * a change has the old one beside the new. Neither path can crowd out the other.
  */
 const LIMITS = {
@@ -44,6 +44,12 @@ const LIMITS = {
 } as const
 type Path = keyof typeof LIMITS
 const TIMEOUT_MS = 10_000
+/** For a review to arrive as a whole: API servers send it at once. */
+const BODY_MS = 2_000
+/** How often Node looks whether headers and requests took too long; by default each 30 s. */
+const CHECK_MS = 1_000
+/** Of bodies that are being read, on each path; a slow sender holds no place in the queue. */
+const MAX_READING = 128
 
 class Refused extends Error {
   readonly status: number
@@ -58,6 +64,7 @@ export class WebhookServer {
   readonly #options: WebhookServerOptions
   readonly #server: Server
   readonly #atOnce: Record<Path, number> = { '/inject': 0, '/validate': 0 }
+  readonly #reading: Record<Path, number> = { '/inject': 0, '/validate': 0 }
   readonly #byAddress = new Map<string, number>()
 
   constructor(options: WebhookServerOptions) {
@@ -69,6 +76,7 @@ export class WebhookServer {
         handshakeTimeout: TIMEOUT_MS,
         requestTimeout: TIMEOUT_MS,
         headersTimeout: TIMEOUT_MS,
+        connectionsCheckingInterval: CHECK_MS,
       },
       (request, response) => void this.#serve(request, response),
     )
@@ -138,13 +146,13 @@ export class WebhookServer {
     const path = (request.url ?? '').split('?')[0] ?? ''
     if (!isPath(path)) throw new Refused(404, 'not found')
     if (request.method !== 'POST') throw new Refused(405, 'only POST is answered')
+    const review = readReview(await this.#read(request, path))
+    if (review === undefined)
+      throw new Refused(400, 'not an AdmissionReview of admission.k8s.io/v1')
     if (this.#atOnce[path] >= LIMITS[path].atOnce)
       throw new Refused(503, 'too many reviews at once')
     this.#atOnce[path] += 1
     try {
-      const review = readReview(await readBody(request, LIMITS[path].maxBytes))
-      if (review === undefined)
-        throw new Refused(400, 'not an AdmissionReview of admission.k8s.io/v1')
       const gone = new AbortController()
       response.on('close', () => gone.abort())
       const verdict =
@@ -155,6 +163,20 @@ export class WebhookServer {
       return toReview(review.uid, verdict)
     } finally {
       this.#atOnce[path] -= 1
+    }
+  }
+
+  async #read(request: IncomingMessage, path: Path): Promise<string> {
+    if (this.#reading[path] >= MAX_READING) throw new Refused(503, 'too many reviews at once')
+    this.#reading[path] += 1
+    const timer = setTimeout(() => request.destroy(), BODY_MS)
+    try {
+      return await readBody(request, LIMITS[path].maxBytes)
+    } catch (error) {
+      throw error instanceof Refused ? error : new Refused(408, 'the review did not arrive')
+    } finally {
+      clearTimeout(timer)
+      this.#reading[path] -= 1
     }
   }
 

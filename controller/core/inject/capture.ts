@@ -3,6 +3,7 @@
  * A number that can't be read is refused, never skipped: it was meant to say something.
  */
 import ipaddr from 'ipaddr.js'
+import { PROXY_PORTS } from '../translate/captured-ports.ts'
 import { EXCLUDE_INBOUND_PORTS, EXCLUDE_OUTBOUND_CIDRS, EXCLUDE_OUTBOUND_PORTS } from './names.ts'
 import type { PodMetadata, Refusal } from './pod-spec.ts'
 
@@ -40,7 +41,9 @@ export function readCapture({ annotations = {} }: PodMetadata): {
     return [...new Set(values.filter((value) => value !== undefined))]
   }
   const ports = (key: string) =>
-    read(key, parsePort, 'port numbers from 1 to 65535').sort((a, b) => a - b)
+    read(key, parsePort, 'port numbers from 1 to 65535, none of the proxy’s own').sort(
+      (a, b) => a - b,
+    )
   const capture = {
     excludedInboundPorts: ports(EXCLUDE_INBOUND_PORTS),
     excludedOutboundPorts: ports(EXCLUDE_OUTBOUND_PORTS),
@@ -59,7 +62,8 @@ function split(text: unknown): readonly string[] {
 
 function parsePort(text: string): number | undefined {
   const port = Number(text)
-  return /^\d{1,5}$/.test(text) && port >= 1 && port <= 65_535 ? port : undefined
+  const isPort = /^\d{1,5}$/.test(text) && port >= 1 && port <= 65_535
+  return isPort && !PROXY_PORTS.has(port) ? port : undefined
 }
 
 /** The network itself, without host bits, as nft writes it. */

@@ -22,7 +22,12 @@ export function decide({ metadata = {}, spec = {} }: PodTemplate): Decision {
   if (unknown !== undefined) return refuse(notUnderstood(unknown))
   if (wishes.includes('disabled')) return leave(spec, 'it opts out')
   if (spec.hostNetwork === true) return leave(spec, "it is on the node's network")
-  const refusals = [...findStrangers(metadata, spec), ...findIntruders(spec), ...findTokens(spec)]
+  const refusals = [
+    ...findStrangers(metadata, spec),
+    ...findOnlookers(spec),
+    ...findIntruders(spec),
+    ...findTokens(spec),
+  ]
   return refusals.length > 0 ? { kind: 'refuse', refusals } : { kind: 'inject' }
 }
 
@@ -64,6 +69,16 @@ function findStrangers({ annotations = {} }: PodMetadata, { os }: PodSpec): read
   if (os?.name === 'windows')
     refusals.push({ field: 'spec.os.name', message: 'the sidecar needs Linux', remedy })
   return refusals
+}
+
+/** Who sees the sidecar's processes and has its user reads its key by /proc. */
+function findOnlookers(spec: PodSpec): readonly Refusal[] {
+  const shared = (['hostPID', 'shareProcessNamespace'] as const).filter((f) => spec[f] === true)
+  return shared.map((field) => ({
+    field: `spec.${field}`,
+    message: "the sidecar's key could be read by its processes",
+    remedy: `remove it, or label the pod ${LABEL_INJECT}: disabled`,
+  }))
 }
 
 /** Containers that take what is the sidecar's: its name, its user, its ports, its volumes. */

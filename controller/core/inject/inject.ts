@@ -8,7 +8,7 @@ import { decide } from './decide.ts'
 import { type JsonPatch, toJsonPatch } from './json-patch.ts'
 import { EXCLUDE_INBOUND_PORTS, INIT, LABEL_REVISION, SIDECAR, VOLUMES } from './names.ts'
 import type { Container, PodTemplate, Refusal } from './pod-spec.ts'
-import { readAppProbes, restoreProbes, rewriteProbes } from './probes.ts'
+import { APP_PROBES, readAppProbes, restoreProbes, rewriteProbes } from './probes.ts'
 import type { InjectionSettings } from './settings.ts'
 import { toInit, toSidecar, toVolumes } from './sidecar.ts'
 
@@ -70,9 +70,7 @@ export function uninjectPod<T extends PodTemplate>(pod: T): T {
   const { metadata = {}, spec = {} } = pod
   const { initContainers = [], containers = [], volumes = [] } = spec
   const sidecar = initContainers.find(({ name }) => name === SIDECAR)
-  const known = readAppProbes(
-    sidecar?.env?.find(({ name }) => name === 'POSTERN_APP_PROBES')?.value,
-  )
+  const known = readAppProbes(sidecar?.env?.find(({ name }) => name === APP_PROBES)?.value)
   const restore = (container: Container) => restoreProbes(container, known)
   const isOurs = initContainers.some(({ name }) => OWN_NAMES.includes(name))
   const others = volumes.filter(({ name }) => !OWN_VOLUMES.includes(name))
@@ -104,7 +102,9 @@ function findLoosers({ spec = {} }: PodTemplate): readonly string[] {
       privileged?: boolean
       capabilities?: { add?: readonly string[] }
     }
-    const isMighty = capabilities?.add?.some((one) => /^(?:CAP_)?(?:NET_ADMIN|ALL)$/i.test(one))
+    const isMighty = capabilities?.add?.some((one) =>
+      /^(?:CAP_)?(?:NET_ADMIN|SYS_ADMIN|SYS_MODULE|BPF|ALL)$/i.test(one),
+    )
     if (privileged !== true && isMighty !== true) return []
     return [
       `container ${container.name} may change the pod's network rules, and so pass by its sidecar`,

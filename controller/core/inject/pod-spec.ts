@@ -42,6 +42,8 @@ export interface PodSpec extends Json {
   readonly initContainers?: readonly Container[]
   readonly volumes?: readonly ({ readonly name: string } & Json)[]
   readonly hostNetwork?: boolean
+  readonly hostPID?: boolean
+  readonly shareProcessNamespace?: boolean
   readonly os?: { readonly name?: string }
   readonly securityContext?: { readonly runAsUser?: number }
 }

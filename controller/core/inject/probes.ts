@@ -50,10 +50,18 @@ export function restoreProbes(container: Container, known: readonly AppProbe[]):
   return changed as Container
 }
 
+/** The sidecar's environment variable. */
+export const APP_PROBES = 'POSTERN_APP_PROBES'
+
+/** As the value of an environment variable in a pod, in which the kubelet would put others for `$(NAME)`. */
+export function writeAppProbes(probes: readonly AppProbe[]): string {
+  return JSON.stringify(probes).replaceAll('$', () => '$$')
+}
+
 /** What an injected sidecar was told, probe by probe; nothing that is not of this form. */
 export function readAppProbes(text: string | undefined): readonly AppProbe[] {
   try {
-    const value: unknown = JSON.parse(text ?? '[]')
+    const value: unknown = JSON.parse((text ?? '[]').replaceAll('$$', () => '$'))
     return Array.isArray(value) ? value.filter(isAppProbe) : []
   } catch {
     return []
@@ -69,13 +77,15 @@ function toAppProbe(container: Container, probe: Probe, path: string): AppProbe 
   if (httpGet?.host || tcpSocket?.host) return undefined
   const port = portOf(container, httpGet?.port ?? tcpSocket?.port ?? grpc?.port)
   if (port === undefined) return undefined
-  if (grpc !== undefined) {
-    const service = grpc.service ? { grpcService: grpc.service } : {}
-    return { path, kind: 'grpc', port, ...service, timeoutSeconds }
-  }
-  if (httpGet === undefined) return { path, kind: 'tcp', port, timeoutSeconds }
-  const asked = { path, kind: 'http' as const, port, ...toHttp(httpGet), timeoutSeconds }
+  const { kind, ...more } = toQuestion(probe)
+  const asked = { path, kind, port, ...more, timeoutSeconds }
   return isAppProbe(asked) ? asked : undefined
+}
+
+function toQuestion({ httpGet, grpc }: Probe) {
+  if (httpGet !== undefined) return { kind: 'http', ...toHttp(httpGet) }
+  if (grpc === undefined) return { kind: 'tcp' }
+  return { kind: 'grpc', ...(grpc.service ? { grpcService: grpc.service } : {}) }
 }
 
 function toHttp({ path = '/', scheme, httpHeaders = [] }: HttpGet) {

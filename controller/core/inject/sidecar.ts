@@ -16,6 +16,7 @@ import {
 } from './names.ts'
 import { toNftRuleset } from './nft.ts'
 import type { Container, Json } from './pod-spec.ts'
+import { APP_PROBES, writeAppProbes } from './probes.ts'
 import type { InjectionSettings } from './settings.ts'
 
 const STATE = '/var/lib/postern'
@@ -54,7 +55,7 @@ export function toSidecar(settings: InjectionSettings, probes: readonly AppProbe
         name,
         valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } },
       })),
-      { name: 'POSTERN_APP_PROBES', value: JSON.stringify(probes) },
+      { name: APP_PROBES, value: writeAppProbes(probes) },
     ],
     ports: [{ name: 'postern-health', containerPort: HEALTH_PORT, protocol: 'TCP' }],
     resources: settings.sidecarResources,

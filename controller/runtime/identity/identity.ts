@@ -103,9 +103,12 @@ export async function openControllerIdentity(
 
 /** Keys that were exchanged while no controller ran: no pod trusts their root. Throws ERR_STATE_CORRUPT. */
 function checkGivenOut(authority: Authority, store: IdentityStore): void {
-  const known = store.shared?.givenOut() ?? []
-  const [root] = authority.trustBundle
-  if (known.length === 0 || known.some((der) => root && Buffer.from(der).equals(root))) return
-  const message = `the root in ${store.place} is none of those that were given out; ${store.remedy}`
+  const known = store.shared?.givenOut()
+  if (known === undefined) return
+  const isIn = (list: readonly Uint8Array[], der: Uint8Array | undefined) =>
+    der !== undefined && list.some((one) => Buffer.from(one).equals(der))
+  // Whose certificates are in use, by the one that signs and the one that signed last.
+  if (isIn(known, authority.trustBundle[0]) && isIn(authority.trustBundle, known[0])) return
+  const message = `the roots in ${store.place} are not those that were given out; ${store.remedy}`
   throw new MeshError('ERR_STATE_CORRUPT', message)
 }

@@ -19,7 +19,14 @@ export const GROUPS: readonly Group[] = [
   { name: 'unit', globs: ['test/*.test.ts', 'test/unit/**/*.test.ts'], timeout: 60 },
   { name: 'golden', globs: ['test/golden/**/*.test.ts'], timeout: 120 },
   { name: 'conformance', globs: ['test/conformance/**/*.test.ts'], jobs: 1, timeout: 300 },
-  { name: 'integration', globs: ['test/integration/**/*.test.ts'], jobs: 1, timeout: 300 },
+  {
+    name: 'integration',
+    globs: ['test/integration/!(kubernetes-*).test.ts'],
+    jobs: 1,
+    timeout: 300,
+  },
+  // They mostly wait, for leases and watches of API servers of their own.
+  { name: 'kubernetes', globs: ['test/integration/kubernetes-*.test.ts'], jobs: 2, timeout: 300 },
   { name: 'e2e', globs: ['test/e2e/**/*.test.ts'], jobs: 1, timeout: 600 },
   {
     name: 'cluster',

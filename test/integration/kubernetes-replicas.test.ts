@@ -2,12 +2,9 @@
  * "Enforced n/m" with two controllers on a real API server: each proxy is connected to one of them, and status counts all.
  * A proxy that moves, a replica that ends and one that is killed are counted as what they are.
  */
-import { create } from '@bufbuild/protobuf'
-import * as grpc from '@grpc/grpc-js'
 import t, { type Test } from 'tap'
-import { toServiceDefinition } from '../../common/grpc-service.ts'
-import { ProxyReportSchema, ProxyStatus } from '../../proto/gen/postern/proxy/v1alpha1/proxy_pb.js'
-import { controllerCredentials } from '../../sidecar/adapters/grpc/controller-client.ts'
+import { Ledger } from '../../bench/fleet/ledger.ts'
+import { FleetProxy } from '../../bench/fleet/proxy.ts'
 import type { Svid } from '../../sidecar/ports.ts'
 import { startApiServer } from '../kit/apiserver.ts'
 import { type ControllerProcess, startController } from '../kit/controller.ts'
@@ -60,36 +57,15 @@ const follower = start()
 await Promise.all([leader, follower].map((c) => c.meshPort()))
 const roots = await cluster.roots('postern-system')
 
-/** A proxy that enforces what it is served, as its sidecar reports; returns the way to end it. */
+/** A proxy that takes what it is served and says so, as a sidecar does; returns the way to end it. */
 async function connect(t: Pick<Test, 'teardown'>, controller: ControllerProcess, name: string) {
   const pod = { name, uid: uids.get(name) ?? '' }
   const target = `127.0.0.1:${await controller.meshPort()}`
   const token = await cluster.token('shop/web', 'postern-ca', pod)
   const svid: Svid = await attestPod(target, { roots, uri: SPIFFE_ID, token })
-  const client = new grpc.Client(target, controllerCredentials(svid), {
-    'grpc.ssl_target_name_override': 'postern-controller',
-  })
-  const method = toServiceDefinition(ProxyStatus).Stream
-  if (method === undefined) throw new Error('no such method')
-  const { path, requestSerialize, responseDeserialize } = method
-  const stream = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize)
-  stream.on('error', () => {}).on('data', () => {})
-  const nodeId = `shop/${name}/${pod.uid}`
-  const { workloads } = await controller.published()
-  const { generation = '', revision = '' } = workloads.find((w) => w.nodeId === nodeId) ?? {}
-  stream.write(
-    create(ProxyReportSchema, {
-      nodeId,
-      instanceId: 'a'.repeat(32),
-      enforcedGeneration: generation,
-      bundleRevision: revision,
-      ready: true,
-    }),
-  )
-  const end = () => {
-    stream.cancel()
-    client.close()
-  }
+  const proxy = new FleetProxy({ target, svid, ledger: new Ledger() })
+  proxy.start()
+  const end = () => proxy.stop()
   t.teardown(end)
   return end
 }

@@ -7,7 +7,7 @@ import { globSync } from 'node:fs'
 export interface Group {
   readonly name: string
   readonly globs: readonly string[]
-  /** Files at a time; undefined: one per core. Real processes and timings want the machine for themselves. */
+  /** Files at a time; undefined: as many as tap thinks (one, on two cores). Real processes and timings want the machine for themselves. */
   readonly jobs?: number
   /** Seconds that one file may take. */
   readonly timeout: number
@@ -15,18 +15,31 @@ export interface Group {
   readonly hasCluster?: boolean
 }
 
+/** Integration tests that mostly wait: for leases, watches, restarts and outages. */
+const WAITING = [
+  'kubernetes-*',
+  'sidecar-outage',
+  'sidecar-hung-envoy',
+  'bad-manifests',
+  'controller',
+]
+
 export const GROUPS: readonly Group[] = [
-  { name: 'unit', globs: ['test/*.test.ts', 'test/unit/**/*.test.ts'], timeout: 60 },
+  { name: 'unit', globs: ['test/*.test.ts', 'test/unit/**/*.test.ts'], jobs: 2, timeout: 60 },
   { name: 'golden', globs: ['test/golden/**/*.test.ts'], timeout: 120 },
   { name: 'conformance', globs: ['test/conformance/**/*.test.ts'], jobs: 1, timeout: 300 },
   {
     name: 'integration',
-    globs: ['test/integration/!(kubernetes-*).test.ts'],
+    globs: [`test/integration/!(${WAITING.join('|')}).test.ts`],
     jobs: 1,
     timeout: 300,
   },
-  // They mostly wait, for leases and watches of API servers of their own.
-  { name: 'kubernetes', globs: ['test/integration/kubernetes-*.test.ts'], jobs: 2, timeout: 300 },
+  {
+    name: 'waiting',
+    globs: [`test/integration/@(${WAITING.join('|')}).test.ts`],
+    jobs: 2,
+    timeout: 300,
+  },
   { name: 'e2e', globs: ['test/e2e/**/*.test.ts'], jobs: 1, timeout: 600 },
   {
     name: 'cluster',

@@ -4,7 +4,7 @@
  * A response is answered when its verdict is known (Envoy's, for the sidecar), not when it arrives; a verdict may
  * be revised. Source: xDS protocol, "Incremental xDS".
  */
-import { PUBLISH_ORDER, type TypeUrl, type XdsResource } from '../xds.ts'
+import { PUBLISH_ORDER, TYPE_URLS, type TypeUrl, type XdsResource } from '../xds.ts'
 import { WILDCARD } from './subscription.ts'
 
 /** A response as it waits for its verdict, or the last one that had it. */
@@ -15,7 +15,7 @@ export interface Received {
 }
 
 export interface ClientType {
-  /** The server has said on some stream what there is of the type, or something of it is known from before. */
+  /** The server has said on some stream what there is of the type, or the cache did. */
   readonly isKnown: boolean
   readonly resources: ReadonlyMap<string, XdsResource>
   /**
@@ -29,8 +29,6 @@ export interface ClientType {
 
 export interface ClientState {
   readonly connected: boolean
-  /** No stream was opened yet: what was known at the start is all that there is. */
-  readonly isCached: boolean
   readonly types: ReadonlyMap<TypeUrl, ClientType>
 }
 
@@ -78,18 +76,21 @@ const EMPTY: ClientType = {
   answered: undefined,
 }
 
-/** Starts with what is known already (from the cache), as settled. */
+/**
+ * Starts with what is known already (from the cache), as settled. With listeners it is whole: they come after what they
+ * are made of, and a server that withholds the newest says nothing of types that it had none of.
+ */
 export function startClient(
   known: ReadonlyMap<TypeUrl, ReadonlyMap<string, XdsResource>> = new Map(),
 ): ClientState {
+  const isWhole = (known.get(TYPE_URLS.listener)?.size ?? 0) > 0
   const types = new Map<TypeUrl, ClientType>()
   for (const typeUrl of PUBLISH_ORDER) {
     const resources = known.get(typeUrl) ?? new Map<string, XdsResource>()
     const settled = new Set(resources.keys())
-    types.set(typeUrl, { ...EMPTY, isKnown: resources.size > 0, resources, settled })
+    types.set(typeUrl, { ...EMPTY, isKnown: isWhole || resources.size > 0, resources, settled })
   }
-  const isCached = [...types.values()].some((type) => type.isKnown)
-  return { connected: false, isCached, types }
+  return { connected: false, types }
 }
 
 export function stepClient(state: ClientState, event: ClientEvent): ClientStep {
@@ -97,10 +98,7 @@ export function stepClient(state: ClientState, event: ClientEvent): ClientStep {
     case 'opened':
       return open(state)
     case 'closed':
-      return {
-        state: { ...state, connected: false, types: mapTypes(state, withoutPending) },
-        effects: [],
-      }
+      return { state: { connected: false, types: mapTypes(state, withoutPending) }, effects: [] }
     case 'response':
       return takeResponse(state, event)
     case 'verdict':
@@ -109,8 +107,8 @@ export function stepClient(state: ClientState, event: ClientEvent): ClientStep {
 }
 
 /** Whether it is known of each type what there is; before, the first half of what comes would look like all of it. */
-export function isTold({ isCached, types }: ClientState): boolean {
-  return isCached || [...types.values()].every((type) => type.isKnown)
+export function isTold({ types }: ClientState): boolean {
+  return [...types.values()].every((type) => type.isKnown)
 }
 
 function open(state: ClientState): ClientStep {
@@ -120,8 +118,7 @@ function open(state: ClientState): ClientStep {
     const initialVersions = new Map([...type.resources.values()].map((r) => [r.name, claim(r)]))
     return { ...request(typeUrl, '', undefined), subscribe: [WILDCARD], initialVersions }
   })
-  const types = mapTypes(state, withoutPending)
-  return { state: { connected: true, isCached: false, types }, effects }
+  return { state: { connected: true, types: mapTypes(state, withoutPending) }, effects }
 }
 
 function takeResponse(

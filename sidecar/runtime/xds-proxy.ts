@@ -265,7 +265,12 @@ export class XdsProxy {
     return isListenerProven(this.#streams(), listener)
   }
 
+  /** The time runs only while something is kept: the next edit has its own. */
   #boundKeeping(): void {
+    if (!keepsInbound(this.#store)) {
+      clearTimeout(this.#keeping)
+      this.#keeping = undefined
+    }
     if (this.#keeping !== undefined || !keepsInbound(this.#store)) return
     this.#keeping = setTimeout(() => {
       this.#keeping = undefined
@@ -299,6 +304,7 @@ export class XdsProxy {
       return
     }
     this.#store = store
+    this.#boundKeeping()
     this.#publish()
     this.#persist()
     this.#settle()

@@ -48,8 +48,8 @@ const TIMEOUT_MS = 10_000
 const BODY_MS = 2_000
 /** How often Node looks whether headers and requests took too long; by default each 30 s. */
 const CHECK_MS = 1_000
-/** Of bodies that are being read, on each path; a slow sender holds no place in the queue. */
-const MAX_READING = 128
+/** Of bodies that are being read, on each path: who sends slowly holds no place in the queue, and little memory. */
+const MAX_READING_BYTES = 48 * MIB
 
 class Refused extends Error {
   readonly status: number
@@ -64,6 +64,7 @@ export class WebhookServer {
   readonly #options: WebhookServerOptions
   readonly #server: Server
   readonly #atOnce: Record<Path, number> = { '/inject': 0, '/validate': 0 }
+  /** Bytes of bodies that have not arrived as a whole. */
   readonly #reading: Record<Path, number> = { '/inject': 0, '/validate': 0 }
   readonly #byAddress = new Map<string, number>()
 
@@ -167,16 +168,20 @@ export class WebhookServer {
   }
 
   async #read(request: IncomingMessage, path: Path): Promise<string> {
-    if (this.#reading[path] >= MAX_READING) throw new Refused(503, 'too many reviews at once')
-    this.#reading[path] += 1
     const timer = setTimeout(() => request.destroy(), BODY_MS)
+    let held = 0
     try {
-      return await readBody(request, LIMITS[path].maxBytes)
+      return await readBody(request, LIMITS[path].maxBytes, (bytes) => {
+        held += bytes
+        this.#reading[path] += bytes
+        if (this.#reading[path] > MAX_READING_BYTES)
+          throw new Refused(503, 'too many reviews at once')
+      })
     } catch (error) {
       throw error instanceof Refused ? error : new Refused(408, 'the review did not arrive')
     } finally {
       clearTimeout(timer)
-      this.#reading[path] -= 1
+      this.#reading[path] -= held
     }
   }
 
@@ -191,13 +196,18 @@ function isPath(path: string): path is Path {
   return Object.hasOwn(LIMITS, path)
 }
 
-async function readBody(request: IncomingMessage, maxBytes: number): Promise<string> {
+async function readBody(
+  request: IncomingMessage,
+  maxBytes: number,
+  take: (bytes: number) => void,
+): Promise<string> {
   const tooLarge = new Refused(413, 'the review is too large')
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length
+    take(chunk.length)
     if (bytes > maxBytes) throw tooLarge
     chunks.push(chunk)
   }

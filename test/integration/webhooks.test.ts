@@ -219,6 +219,20 @@ t.test('who is not the API server', async (t) => {
   t.match(await ask('/inject', 'x'.repeat(3 * 1024 * 1024)).catch(() => ({ status: 413 })), {
     status: 413,
   })
+  // Three addresses, each with less than its share, send a byte and wait.
+  const slow = Array.from({ length: 45 }, (_, i) => {
+    const localAddress = `127.0.0.${2 + (i % 3)}`
+    const ca = authority.trustBundlePem
+    const target = { host: '127.0.0.1', servername: 'localhost', port: webhooks.port(), ca }
+    const sent = httpsRequest({ ...target, localAddress, method: 'POST', path: '/inject' })
+    sent.on('error', () => {}).write('{')
+    return new Promise<typeof sent>((resolve) =>
+      sent.on('socket', (socket) => socket.once('secureConnect', () => resolve(sent))),
+    )
+  })
+  const waiting = await Promise.all(slow)
+  t.match(await ask('/inject', '{'), { status: 400 }, 'who sends slowly takes nobody’s place')
+  for (const sent of waiting) sent.destroy()
   // One address takes no more than its share.
   const sockets = Array.from({ length: 40 }, () => connect(webhooks.port(), '127.0.0.1'))
   const closed = await Promise.all(

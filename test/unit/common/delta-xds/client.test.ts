@@ -4,10 +4,11 @@ import {
   type ClientEffect,
   type ClientEvent,
   type ClientState,
+  isTold,
   startClient,
   stepClient,
 } from '../../../../common/delta-xds/client.ts'
-import { PUBLISH_ORDER, TYPE_URLS } from '../../../../common/xds.ts'
+import { PUBLISH_ORDER, TYPE_URLS, type TypeUrl } from '../../../../common/xds.ts'
 import { toXdsResource } from '../../../../common/xds-snapshot.ts'
 
 const { cluster, listener } = TYPE_URLS
@@ -130,3 +131,25 @@ t.test('keeps types apart', async (t) => {
   c.response('n1', [one], [], listener)
   t.equal(c.state.types.get(cluster)?.resources.size, 0)
 })
+
+t.test(
+  'it is told when it knows of every type, from the server or from a whole cache',
+  async (t) => {
+    const c = new Client()
+    c.step({ kind: 'opened' })
+    for (const [i, typeUrl] of PUBLISH_ORDER.entries()) {
+      t.notOk(isTold(c.state), `${i} of ${PUBLISH_ORDER.length}`)
+      c.response(`${i}`, [], [], typeUrl)
+    }
+    t.ok(isTold(c.state))
+    c.step({ kind: 'closed' })
+    t.ok(isTold(c.state), 'it goes on knowing')
+    const cached = (typeUrl: TypeUrl) => {
+      const client = new Client(startClient(new Map([[typeUrl, new Map([['one', one]])]])))
+      client.step({ kind: 'opened' })
+      return isTold(client.state)
+    }
+    t.ok(cached(listener), 'a controller that withholds the newest says nothing')
+    t.notOk(cached(cluster), 'a cache of a half')
+  },
+)
